@@ -1,0 +1,1 @@
+"""Any source of songs or speech, brought to one layout on disk."""

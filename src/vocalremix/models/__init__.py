@@ -1,0 +1,1 @@
+"""Separation models; each is known to the rest by what all share."""

@@ -1,0 +1,28 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The material beside the project that tests may use but the project does not hold."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("../shared is not beside this checkout: no golden values or real audio to compare with")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """Exact values measured from the seed's code."""
+    return shared / "golden"
+
+
+@pytest.fixture(scope="session")
+def real_data(shared: Path) -> Path:
+    """Real songs and utterances."""
+    return shared / "data"
