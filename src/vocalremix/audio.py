@@ -1,8 +1,11 @@
 """Reading, writing and resampling audio; sample rates and shapes are checked here, once."""
 
 import json
+import re
 import shutil
+import struct
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ def read(path: Path) -> tuple[Waveform, int]:
         raise InputError(f"{path}: no such file")
     try:
         with soundfile.SoundFile(path) as file:
+            refuse_truncated(path, file.extra_info)
             samples = file.read(dtype="float32", always_2d=True)
             if len(samples) != file.frames:
                 raise InputError(f"{path}: truncated, {len(samples)} of {file.frames} samples could be read")
@@ -39,14 +43,24 @@ def read(path: Path) -> tuple[Waveform, int]:
     return np.ascontiguousarray(samples.T), sample_rate
 
 
+def refuse_truncated(path: Path, log: str) -> None:
+    """Raise InputError where libsndfile's `log` of opening a file tells that its end is missing.
+
+    libsndfile reads what is left of a WAV, AIFF, AU or W64 file without complaint. Files written to a pipe are
+    whole: their header could not know the length and names the largest there is.
+    """
+    for promised, found in re.findall(r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log):
+        if int(found) < int(promised) < 0x7FFF0000:
+            raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
+
+
 def _decode_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
     """Returns `(samples, channels)` and the sample rate of the file's first audio stream."""
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
     probe = subprocess.run(
-        ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", "stream=sample_rate,channels"]
-        + ["-of", "json", str(path)],
+        [*"ffprobe -v error -select_streams a:0 -show_entries stream=sample_rate,channels -of json".split(), str(path)],
         capture_output=True,
         text=True,
     )
@@ -59,7 +73,7 @@ def _decode_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
     if decoded.returncode != 0:
         reason = decoded.stderr.decode(errors="replace").strip().splitlines()
         raise InputError(f"{path}: ffmpeg cannot decode it: {reason[-1] if reason else 'no reason given'}")
-    samples = np.frombuffer(decoded.stdout, dtype="<f4").reshape(-1, int(streams[0]["channels"]))
+    samples = np.frombuffer(bytearray(decoded.stdout), dtype="<f4").reshape(-1, int(streams[0]["channels"]))
     return samples, int(streams[0]["sample_rate"])
 
 
@@ -79,9 +93,11 @@ def map_pcm16(path: Path) -> npt.NDArray[np.int16]:
     Raises InputError where the file is not what the layout promises.
     """
     try:
-        sample_rate, samples = wavfile.read(path, mmap=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable 16-bit WAV file ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # about chunks beside the audio
+            sample_rate, samples = wavfile.read(path, mmap=True)
+    except (OSError, ValueError, struct.error) as error:
+        raise InputError(f"{path}: not a whole 16-bit WAV file ({error})") from error
     if sample_rate != SAMPLE_RATE or samples.dtype != np.int16:
         raise InputError(f"{path}: {sample_rate} Hz {samples.dtype}, expected {SAMPLE_RATE} Hz 16-bit PCM")
     return samples if samples.ndim == 2 else samples[:, None]
@@ -94,7 +110,8 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
     import torch
     from torchaudio.functional import resample as sinc_resample
 
-    return sinc_resample(torch.from_numpy(waveform), from_rate, to_rate).numpy()
+    resampled: Waveform = sinc_resample(torch.from_numpy(waveform), from_rate, to_rate).numpy()
+    return resampled
 
 
 def to_stereo(waveform: Waveform, name: str) -> Waveform:

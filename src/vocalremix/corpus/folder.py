@@ -1,0 +1,170 @@
+"""A folder of songs as a user has them: any format, any sample rate, with or without train/valid/test parts."""
+
+import difflib
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from vocalremix.audio import (
+    SAMPLE_RATE,
+    STEMS,
+    Waveform,
+    map_pcm16,
+    read,
+    refuse_truncated,
+    resample,
+    to_stereo,
+    write_pcm16,
+)
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, subfolders
+from vocalremix.errors import InputError
+from vocalremix.files import publish
+
+# A lossless mixture stays below -60 dB, a lossy one near -30 dB; a mixture one dB louder than the sum makes -18 dB.
+MIXTURE_TOLERANCE_DB = -25.0
+
+log = logging.getLogger(__name__)
+
+
+def import_folder(
+    source: Path, destination: Path, valid: Sequence[str] = (), test: Sequence[str] = (), jobs: int = -1
+) -> None:
+    """Bring `<song>/{vocals,drums,bass,other}.*` of `source` to our layout at `destination`.
+
+    `source` may hold the songs in folders train, valid and test. The songs named in `valid` and `test` move there;
+    every other song stays in its part, which is train where `source` has no parts. A `mixture` beside the stems is
+    compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied.
+
+    Raises InputError (where headers tell, before any song is decoded) for: no songs, an unknown name in `valid` or
+    `test`, a song in two parts, an empty part, a missing stem, two files for one stem, more than two channels,
+    stems of unequal length, an unreadable or truncated file.
+    """
+    found = _find_songs(source)
+    parts = assign_parts([(part, folder.name) for part, folder in found], source, valid, test)
+    stems = [_check_stems(folder) for _, folder in found]
+    with publish(destination) as partial:
+        tasks = [
+            delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name)
+            for part, files, (_, folder) in zip(parts, stems, found, strict=True)
+        ]
+        residuals_db = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+        progress = tqdm(residuals_db, total=len(tasks), desc="import", unit="song")
+        for (_, folder), residual_db in zip(found, progress, strict=True):
+            if residual_db > MIXTURE_TOLERANCE_DB:
+                log.warning("%s: mixture minus sum of stems is at %.0f dB of the mixture", folder, residual_db)
+
+
+def assign_parts(
+    found: Sequence[tuple[str, str]], source: Path, valid: Sequence[str], test: Sequence[str]
+) -> list[str]:
+    """The final part of each song, given as (part or "", name) in the order of `found`; raises InputError."""
+    refuse_doubles(found, source)
+    names = [name for _, name in found]
+    goals: dict[str, str] = {}
+    for goal, chosen in (("valid", valid), ("test", test)):
+        for name in chosen:
+            if name not in names:
+                close = difflib.get_close_matches(name, names) or sorted(names)[:5]
+                raise InputError(f"corpus.music.{goal}: no song {name!r} in {source}; is it {' or '.join(close)}?")
+            if goals.setdefault(name, goal) != goal:
+                raise InputError(f"corpus.music: {name} is named in valid and in test; keep it in one of them")
+    parts = []
+    for part, name in found:
+        goal = goals.get(name, part or "train")
+        if part not in ("", "train", goal):
+            raise InputError(f"corpus.music.{goal}: {name} lies in {source / part}; keep it in one of the two")
+        parts.append(goal)
+    for part in PARTS:
+        if part not in parts:
+            remedy = "leave some songs out of corpus.music.valid and corpus.music.test"
+            if part != "train":
+                remedy = f"name some in corpus.music.{part} of the profile"
+            raise InputError(f"{source}: no song for {part}; {remedy}")
+    return parts
+
+
+def _find_songs(source: Path) -> list[tuple[str, Path]]:
+    """Each song's part, "" where the source has no parts, and folder."""
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; corpus.music.path of the profile has to name a folder of songs")
+    if any((source / part).is_dir() for part in PARTS):
+        found = [(part, folder) for part in PARTS for folder in subfolders(source / part)]
+    else:
+        found = [("", folder) for folder in subfolders(source)]
+    if not found:
+        raise InputError(f"{source}: no songs; expected <song>/{{{','.join(STEMS)}}}.wav (or flac, ogg, mp3, ...)")
+    return found
+
+
+def _audio_file(folder: Path, name: str) -> Path | None:
+    """The one audio file in `folder` called `name`, whatever its suffix."""
+    files = sorted(
+        path for path in folder.iterdir() if path.stem.lower() == name and path.suffix.lower() in AUDIO_SUFFIXES
+    )
+    if len(files) > 1:
+        raise InputError(f"{folder}: two files for {name}: {files[0].name} and {files[1].name}; remove one")
+    return files[0] if files else None
+
+
+def _check_stems(folder: Path) -> dict[str, Path]:
+    """The stems' files, with everything that their headers tell checked."""
+    files = {}
+    lengths = {}
+    for stem in STEMS:
+        path = _audio_file(folder, stem)
+        if path is None:
+            raise InputError(f"{folder}: missing stem {stem}; expected {stem}.wav (or flac, ogg, mp3, ...)")
+        files[stem] = path
+        try:
+            header = soundfile.info(path)
+        except soundfile.LibsndfileError:
+            continue  # left to ffmpeg, which has to decode the file to tell its length
+        refuse_truncated(path, header.extra_info)
+        if header.channels > 2:
+            raise InputError(f"{path}: {header.channels} channels; mix it down to mono or stereo first")
+        lengths[stem] = -(-header.frames * SAMPLE_RATE // header.samplerate)
+    if lengths:
+        equal_length(lengths, folder)
+    return files
+
+
+def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path) -> float:
+    """Write a song's stems one after the other; returns the mixture's residual in dB, -inf without a mixture."""
+    destination.mkdir(parents=True)
+    stored = {stem: destination / f"{stem}.wav" for stem in files}
+    lengths = {}
+    for stem, path in files.items():
+        if _is_in_layout(path):
+            shutil.copyfile(path, stored[stem])
+        else:
+            write_pcm16(stored[stem], _decode(path))
+        lengths[stem] = len(map_pcm16(stored[stem]))
+    n_samples = equal_length(lengths, next(iter(files.values())).parent)
+    if mixture is None:
+        return -np.inf
+    residual = _decode(mixture)
+    if residual.shape[1] != n_samples:
+        raise InputError(f"{mixture}: {residual.shape[1]} samples, but the stems have {n_samples}; remove or mend it")
+    power = np.square(residual).sum()
+    for path in stored.values():
+        residual -= map_pcm16(path).T * np.float32(1 / 32768)
+    return float(10 * np.log10((np.square(residual).sum() + 1e-10) / (power + 1e-10)))
+
+
+def _is_in_layout(path: Path) -> bool:
+    """Whether a file can be copied as it is, which keeps every bit and is fastest."""
+    try:
+        return bool(map_pcm16(path).shape[1] == 2)
+    except InputError:
+        return False
+
+
+def _decode(path: Path) -> Waveform:
+    waveform, sample_rate = read(path)
+    return to_stereo(resample(waveform, sample_rate, SAMPLE_RATE), str(path))

@@ -1,0 +1,89 @@
+"""Speech: a LibriSpeech tree or any folder of utterances, resampled to one file per speaker."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from vocalremix.audio import SAMPLE_RATE, read, resample
+from vocalremix.corpus import AUDIO_SUFFIXES
+from vocalremix.errors import InputError
+from vocalremix.files import publish
+
+
+@dataclass(frozen=True, order=True)
+class Utterance:
+    """One file of speech; `name` is its path below the corpus."""
+
+    speaker: str
+    name: str
+    path: Path
+
+
+def utterances(source: Path) -> list[Utterance]:
+    """All utterances below `source`, sorted by speaker and name.
+
+    The speaker is LibriSpeech's id where a file is called <speaker>-<chapter>-<number>, else the name of the folder
+    that holds the file. Raises InputError where there is none.
+    """
+    files = [
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and path.name[0] != "."
+    ]
+    if not files:
+        raise InputError(
+            f"{source}: no speech found; corpus.speech.path of the profile has to name a LibriSpeech tree or a folder "
+            "of audio files (wav, flac, ogg, ...); LibriSpeech is at https://www.openslr.org/12"
+        )
+    return sorted(Utterance(_speaker(path), path.relative_to(source).as_posix(), path) for path in files)
+
+
+def resample_corpus(source: Path, destination: Path, sample_rate: int = SAMPLE_RATE, jobs: int = -1) -> None:
+    """Write `<speaker>.wav` (mono PCM16, all utterances end to end) and utterances.csv to `destination`.
+
+    The table's columns are speaker, utterance, start_sample, n_samples and peak, the largest absolute value of what
+    is stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time. Raises InputError
+    where there is no utterance, and for one that is unreadable or silent.
+    """
+    groups = itertools.groupby(utterances(source), key=lambda utterance: utterance.speaker)
+    with publish(destination) as partial:
+        partial.mkdir()
+        tasks = [
+            delayed(_resample_speaker)(list(group), partial / f"{speaker}.wav", sample_rate)
+            for speaker, group in groups
+        ]
+        tables = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+        rows = [row for table in tqdm(tables, total=len(tasks), desc="resample", unit="speaker") for row in table]
+        columns = ["speaker", "utterance", "start_sample", "n_samples", "peak"]
+        pd.DataFrame(rows, columns=columns).to_csv(partial / "utterances.csv", index=False)
+
+
+def _speaker(path: Path) -> str:
+    match = re.fullmatch(r"(\d+)-\d+-\d+", path.stem)
+    return match[1] if match else path.parent.resolve().name
+
+
+def _resample_speaker(
+    spoken: Sequence[Utterance], destination: Path, sample_rate: int
+) -> list[tuple[str, str, int, int, float]]:
+    rows = []
+    with soundfile.SoundFile(destination, "w", sample_rate, channels=1, subtype="PCM_16") as file:
+        for utterance in spoken:
+            waveform, from_rate = read(utterance.path)
+            mono = resample(waveform.mean(axis=0, keepdims=True), from_rate, sample_rate)[0]
+            # Resampling can overshoot full scale; every use normalises by the peak, so a gain costs nothing.
+            steps = np.rint(mono * (32767 / max(1.0, float(np.abs(mono).max())))).astype(np.int16)
+            peak = int(np.abs(steps).max())
+            if peak == 0:
+                raise InputError(f"{utterance.path}: silent; remove it")
+            rows.append((utterance.speaker, utterance.name, file.tell(), len(steps), peak / 32768))
+            file.write(steps)
+    return rows

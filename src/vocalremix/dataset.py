@@ -1,0 +1,373 @@
+"""Windows on disk -> training examples, each reproducible from (seed, epoch, index) alone."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from vocalremix.audio import SAMPLE_RATE, STEMS, map_pcm16
+from vocalremix.errors import InputError
+from vocalremix.params import TargetScaling
+from vocalremix.remix import classic_remix, mix, peak, speech_remix
+
+Key = tuple[int, int]
+"""Epoch and index of an example."""
+
+
+class Example(NamedTuple):
+    """What a model is trained or validated on; a DataLoader adds a batch axis in front."""
+
+    mixture: Tensor
+    """`(channels, samples)` float32."""
+    target: Tensor
+    """`(channels, samples)` float32."""
+    key: Tensor
+    """`(2,)` int64: epoch and index."""
+
+
+class Draws(NamedTuple):
+    """All that is random in an example."""
+
+    offset_samples: int
+    """Where the crop starts inside its window."""
+    is_remixed: bool
+    """Whether the other stems come from windows of their own."""
+    others: tuple[int, int, int]
+    """Those windows, by row of the window table, in the order of STEMS without the target."""
+    is_speech: bool
+    """Whether speech takes the target's place."""
+    snr_db: float
+    """The speech's level over the accompaniment."""
+    gain_db: float
+    """The level change of mixture and target alike; 0 for none."""
+    rng: np.random.Generator
+    """Draws the utterances: their number is random, so they come last."""
+
+
+class RemixDataset(Dataset[Example]):
+    """Training examples: a random crop of each window, remixed by chance (FACTS "Training examples", thesis 4.4).
+
+    An example is asked for by its key `(epoch, index)` and depends on nothing but the seed and that key: not on
+    workers, processes, or what was read before. Its random values are independent of one another and always drawn,
+    wanted or not, so a change of one probability leaves all other decisions of an example as they were, and a
+    higher probability remixes the same examples and some more.
+
+    - Target and other stems come from window `index`; with probability `mix_prob`, each of the other three comes
+      from a window drawn uniformly from the whole table instead, of any song and any copy.
+    - With probability `speech_remix_prob`, speech takes the target's place (Algorithm 1).
+    - Mixture and target are divided by their common peak; with probability `gain_prob` both get the same gain,
+      uniform in dB.
+
+    The crop is drawn first, and peaks and SNR are measured on it, where the thesis measures them on the whole 6 s
+    window: so only the crop is read from disk. A window may begin before its song or end after it (a shifted copy);
+    it is padded with zeros.
+    """
+
+    def __init__(
+        self,
+        music: Path,
+        copies: Path | None,
+        windows: pd.DataFrame,
+        speech: Path | None,
+        *,
+        target: str,
+        crop_samples: int,
+        window_s: float = 6.0,
+        mix_prob: float,
+        speech_remix_prob: float,
+        target_scaling: TargetScaling,
+        seed: int,
+        gain_prob: float = 0.5,
+        gain_db: tuple[float, float] = (-10, 10),
+        snr_db: tuple[float, float] = (-5, 15),
+    ):
+        """Check the table and that the files it names are there; no audio is read yet.
+
+        Args:
+            music: the songs' folder, `<part>/<song>/<stem>.wav`.
+            copies: the folder of pitch and tempo copies, `<part>/<song>/<copy>/<stem>.wav`.
+            windows: the windows to train on, columns part, song, copy, start_sample.
+            speech: the folder of `<speaker>.wav` and utterances.csv; not touched at `speech_remix_prob` 0.
+            target: one of STEMS.
+            crop_samples: length of an example.
+            window_s: length of a window.
+            mix_prob: probability of a classic remix.
+            speech_remix_prob: probability of speech in the target's place.
+            target_scaling: see vocalremix.remix.speech_remix.
+            seed: the seed of all draws.
+            gain_prob: probability of a gain.
+            gain_db: range of the gain.
+            snr_db: range of speech over accompaniment.
+
+        Raises:
+            InputError: the table is empty or names files that are not there, a probability is outside 0..1, the
+                crop is longer than a window, or speech is wanted and there is none.
+        """
+        probabilities = {"mix_prob": mix_prob, "speech_remix_prob": speech_remix_prob, "gain_prob": gain_prob}
+        for name, value in probabilities.items():
+            if not 0 <= value <= 1:
+                raise InputError(f"{name}: {value} is not a probability; give a number from 0 to 1")
+        if speech_remix_prob > 0 and speech is None:
+            raise InputError(f"speech_remix_prob: {speech_remix_prob}, but there is no speech corpus; set it to 0")
+        self._windows = _Windows(music, copies, windows, target, crop_samples, window_s)
+        self._speech = _Speech(speech) if speech is not None and speech_remix_prob > 0 else None
+        self._target_scaling: TargetScaling = target_scaling
+        self._mix_prob, self._speech_remix_prob, self._gain_prob = mix_prob, speech_remix_prob, gain_prob
+        self._gain_db, self._snr_db = gain_db, snr_db
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """The number of windows: an epoch visits each once."""
+        return len(self._windows)
+
+    def describe(self, key: Key) -> str:
+        """Names an example for a message: the window its target comes from, and its key."""
+        epoch, index = key
+        return f"{self._windows.describe(index)} (epoch {epoch}, example {index})"
+
+    def draw(self, key: Key) -> Draws:
+        """The random values of an example."""
+        rng = np.random.default_rng((self._seed, *key))
+        return Draws(
+            offset_samples=int(rng.integers(self._windows.slack_samples + 1)),
+            is_remixed=bool(rng.random() < self._mix_prob),
+            others=tuple(rng.integers(len(self), size=3).tolist()),
+            is_speech=bool(rng.random() < self._speech_remix_prob),
+            snr_db=rng.uniform(*self._snr_db),
+            gain_db=rng.uniform(*self._gain_db) * bool(rng.random() < self._gain_prob),
+            rng=rng,
+        )
+
+    def __getitem__(self, key: Key) -> Example:
+        """The example of a key."""
+        draws = self.draw(key)
+        _, index = key
+        rows = draws.others if draws.is_remixed else (index, index, index)
+        others = [
+            self._windows.read(row, stem, draws.offset_samples)
+            for row, stem in zip(rows, self._windows.other_stems, strict=True)
+        ]
+        if draws.is_speech and self._speech:
+            parts, peaks = self._speech.draw(draws.rng, self._windows, draws.offset_samples)
+            mixture, target = speech_remix(mix(others), parts, draws.snr_db, self._target_scaling, peaks)
+        else:
+            target = self._windows.read(index, self._windows.target, draws.offset_samples)
+            mixture, target = classic_remix(target, others)
+        return _example(mixture, target, key, draws.gain_db)
+
+
+class ValidationDataset(Dataset[Example]):
+    """The unchanged centre crop of each window, at the level of a training example without gain.
+
+    Windows of 6 s every 3 s give centre crops of 3 s that tile a song.
+    """
+
+    def __init__(
+        self, music: Path, windows: pd.DataFrame, target: str, crop_samples: int, window_s: float = 6.0
+    ) -> None:
+        """Arguments and errors are those of RemixDataset."""
+        self._windows = _Windows(music, None, windows, target, crop_samples, window_s)
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self._windows)
+
+    def __getitem__(self, index: int) -> Example:
+        """The example of a window; its epoch is 0."""
+        offset = self._windows.slack_samples // 2
+        others = [self._windows.read(index, stem, offset) for stem in self._windows.other_stems]
+        target = self._windows.read(index, self._windows.target, offset)
+        return _example(mix([target, *others]), target, (0, index))
+
+
+class EpochSampler(Sampler[Key]):
+    """The keys of one process's examples; together, the processes go through every global batch side by side.
+
+    An epoch has one order for all, from (seed, epoch). Its tail that does not fill a global batch is left out. Of
+    `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the processes
+    one each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th `global_batch`
+    examples, whatever `world` is, and training with more processes is the same training.
+    """
+
+    def __init__(
+        self, n_examples: int, global_batch: int, seed: int, *, rank: int = 0, world: int = 1, shuffle: bool = True
+    ) -> None:
+        """Start at epoch 0. Raises ValueError where `world` does not divide `global_batch`."""
+        if global_batch % world:
+            raise ValueError(f"a global batch of {global_batch} cannot be shared by {world} processes alike")
+        self._n_examples, self._seed, self._shuffle = n_examples, seed, shuffle
+        self._n_used = n_examples // global_batch * global_batch
+        self._rank, self._world = rank, world
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch to go through next; Lightning calls this."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """The number of this process's examples in an epoch."""
+        return self._n_used // self._world
+
+    def __iter__(self) -> Iterator[Key]:
+        """Yields (epoch, index)."""
+        order = np.arange(self._n_examples)
+        if self._shuffle:
+            # no example has this key, so the order shares no random numbers with one
+            order = np.random.default_rng((self._seed, self._epoch, self._n_examples)).permutation(order)
+        for index in order[: self._n_used][self._rank :: self._world].tolist():
+            yield self._epoch, index
+
+
+def training_songs(windows: pd.DataFrame, fraction: float, seed: int) -> list[str]:
+    """A share of the songs of a window table: at least one, rounded up, sorted by name.
+
+    Under one seed, the songs of a smaller fraction are among those of a larger one. Raises InputError for a fraction
+    outside 0 < fraction <= 1.
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"data_fraction: {fraction} is not a share of the songs; give a number above 0 and up to 1")
+    songs = sorted(windows["song"].unique())
+    # 0.07 * 100 is a little more than 7 in floating point
+    n_chosen = math.ceil(fraction * len(songs) - 1e-9)
+    chosen = np.random.default_rng(seed).permutation(len(songs))[:n_chosen]
+    return [songs[i] for i in sorted(chosen)]
+
+
+def _example(mixture: Tensor, target: Tensor, key: Key, gain_db: float = 0.0) -> Example:
+    """Divides both by their common peak, in place, and applies the gain."""
+    factor = 10 ** (gain_db / 20) / (max(peak(mixture), peak(target)) or 1)
+    return Example(mixture.mul_(factor), target.mul_(factor), torch.tensor(key))
+
+
+class _Windows:
+    """A window table tied to the files it is about."""
+
+    def __init__(
+        self,
+        music: Path,
+        copies: Path | None,
+        table: pd.DataFrame,
+        target: str,
+        crop_samples: int,
+        window_s: float,
+    ) -> None:
+        if table.empty:
+            raise InputError(f"{music}: no windows to take examples from; {target} may be silent in all songs")
+        if target not in STEMS:
+            raise InputError(f"target: {target!r} is no stem; choose one of {', '.join(STEMS)}")
+        self.target = target
+        self.other_stems = tuple(stem for stem in STEMS if stem != target)
+        self.crop_samples = crop_samples
+        self.window_samples = round(window_s * SAMPLE_RATE)
+        self.slack_samples = self.window_samples - crop_samples
+        if self.slack_samples < 0:
+            raise InputError(
+                f"crop_samples: {crop_samples} is longer than a window of {window_s:g} s ({self.window_samples} samples)"
+            )
+        names = table[["part", "song", "copy"]]
+        self._starts = table["start_sample"].to_numpy(dtype=np.int64)
+        self._folder_of = names.groupby(["part", "song", "copy"], sort=False).ngroup().to_numpy()
+        self._names = list(names.drop_duplicates().itertuples(index=False, name=None))
+        self._folders = [_folder(music, copies, *name) for name in self._names]
+        self._files = _PcmFiles()
+        for folder in self._folders:
+            for stem in STEMS:
+                _check_is_file(folder / f"{stem}.wav", "the window table")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def describe(self, row: int) -> str:
+        name = "/".join(filter(None, self._names[self._folder_of[row]]))
+        return f"{name} from sample {self._starts[row]}"
+
+    def read(self, row: int, stem: str, offset_samples: int) -> Tensor:
+        """A window's crop, `(channels, crop_samples)`."""
+        start = int(self._starts[row]) + offset_samples
+        return self._files.read(self._folders[self._folder_of[row]] / f"{stem}.wav", start, self.crop_samples)
+
+
+def _folder(music: Path, copies: Path | None, part: str, song: str, copy: str) -> Path:
+    if not copy or copy.startswith("shift_"):
+        return music / part / song
+    if copies is None:
+        raise InputError(f"{music}: the windows name the copy {copy} of {part}/{song}, but there is no folder of copies")
+    return copies / part / song / copy
+
+
+class _Speech:
+    """Utterances of a speech corpus, drawn at random and joined."""
+
+    def __init__(self, root: Path) -> None:
+        path = root / "utterances.csv"
+        _check_is_file(path, "speech_remix_prob above 0")
+        table = pd.read_csv(path, dtype={"speaker": str}, keep_default_na=False)
+        if table.empty or (table["n_samples"] < 1).any():
+            raise InputError(f"{path}: lists no utterances or empty ones; make the speech corpus anew")
+        self._paths = [root / f"{speaker}.wav" for speaker in table["speaker"]]
+        self._starts, self._lengths, self._peaks = (
+            table[column].tolist() for column in ("start_sample", "n_samples", "peak")
+        )
+        self._files = _PcmFiles()
+        for path in set(self._paths):
+            _check_is_file(path, "utterances.csv")
+
+    def draw(self, rng: np.random.Generator, windows: _Windows, offset_samples: int) -> tuple[list[Tensor], list[float]]:
+        """Utterances with replacement until a window is full: what of them falls in the crop, and their peaks."""
+        crop_end = offset_samples + windows.crop_samples
+        parts, peaks = [], []
+        end = 0
+        while end < windows.window_samples:
+            row = int(rng.integers(len(self._paths)))
+            begin, end = end, end + self._lengths[row]
+            first, last = max(begin, offset_samples), min(end, crop_end)
+            if first < last:
+                parts.append(self._files.read(self._paths[row], self._starts[row] + first - begin, last - first))
+                peaks.append(self._peaks[row])
+        return parts, peaks
+
+
+def _check_is_file(path: Path, wanted_by: str) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, but {wanted_by} asks for it; run the pipeline again")
+
+
+class _PcmFiles:
+    """Reads parts of 16-bit WAV files, each of which is mapped once per process."""
+
+    def __init__(self) -> None:
+        self._mapped: dict[Path, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_mapped": {}}
+
+    def read(self, path: Path, start_sample: int, n_samples: int) -> Tensor:
+        """Returns `(channels, n_samples)` float32, zero outside of the file."""
+        if path not in self._mapped:
+            self._mapped[path] = _map(path)
+        samples = self._mapped[path]
+        first, last = max(start_sample, 0), min(start_sample + n_samples, len(samples))
+        waveform = torch.empty(samples.shape[1], n_samples)
+        if last - first < n_samples:
+            waveform.zero_()
+        if first < last:
+            waveform[:, first - start_sample : last - start_sample] = samples[first:last].T
+        return waveform.mul_(1 / 32768)
+
+
+def _map(path: Path) -> Tensor:
+    """Maps a file as `(samples, channels)` int16.
+
+    NumPy holds a file descriptor per map, and a corpus with its copies has more files than a process may open;
+    torch closes the file.
+    """
+    samples = map_pcm16(path)
+    assert isinstance(samples, np.memmap)
+    whole = torch.from_file(str(path), size=(samples.offset + samples.nbytes) // 2, dtype=torch.int16)
+    return whole[samples.offset // 2 :].view(samples.shape)

@@ -1,0 +1,97 @@
+"""Scores of one checkpoint on the songs of a part: per window, per song and summed up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, map_pcm16
+from vocalremix.corpus import Song, songs
+from vocalremix.errors import InputError
+from vocalremix.files import publish
+from vocalremix.metrics import aggregate, song_scores, window_scores
+from vocalremix.separation import Separator
+
+WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
+
+
+def evaluate(
+    separator: Separator, target: str, music: Path, windows: pd.DataFrame, window_s: float, destination: Path
+) -> dict[str, Any]:
+    """Separate each song that has windows once, and score the model and, beside it, the untouched mixture.
+
+    `windows` is a window table of songs (no copies). Writes to the folder `destination`:
+    - `windows.csv`: part, song, start_sample, system ("model" or "mixture"), csdr_db, usdr_db, sisdr_db: the
+      thesis's unit of analysis, n = 2,772 on MUSDB18-HQ's test songs;
+    - `songs.csv`: part, song, system and one column per protocol of vocalremix.metrics;
+    - `summary.json`: by system, mean, std and n per window metric and the protocol's average over songs.
+
+    Returns the summary. Raises InputError when a song of the table is not in `music`.
+    """
+    by_name = {(song.part, song.name): song for song in songs(music)}
+    rows: list[dict[str, Any]] = []
+    per_song: list[dict[str, Any]] = []
+    groups = list(windows.groupby(["part", "song"]))
+    for (part, name), group in tqdm(groups, desc="evaluate", unit="song"):
+        if (part, name) not in by_name:
+            raise InputError(f"{music}: no song {part}/{name}, which the index names; make the index anew")
+        mixture, reference = read_mixture_and_target(by_name[part, name], target)
+        for system, estimate in (("model", separator.separate(mixture)), ("mixture", mixture)):
+            identity = {"part": part, "song": name, "system": system}
+            per_song.append(identity | song_scores(estimate, reference))
+            for start in group.start_sample:
+                span = slice(start, start + round(window_s * SAMPLE_RATE))
+                scores = window_scores(estimate[:, span], reference[:, span])
+                rows.append(identity | {"start_sample": start} | scores)
+    window_table, song_table = pd.DataFrame(rows), pd.DataFrame(per_song)
+    summary = {
+        system: {
+            "windows": _describe(window_table[window_table.system == system]),
+            "songs": aggregate(song_table[song_table.system == system]),
+        }
+        for system in ("model", "mixture")
+    }
+    with publish(destination) as partial:
+        partial.mkdir()
+        window_table.to_csv(partial / "windows.csv", index=False)
+        song_table.to_csv(partial / "songs.csv", index=False)
+        (partial / "summary.json").write_text(json.dumps(summary, indent=1))
+    return summary
+
+
+def as_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
+    """A summary's figures under flat names for MLflow: `test_usdr_db`, `test_window_usdr_db`, `test_mixture_usdr_db`."""
+    metrics: dict[str, float] = {}
+    for system, start in (("model", prefix), ("mixture", f"{prefix}_mixture")):
+        scores = summary[system]
+        metrics |= {f"{start}_{name}": value for name, value in scores["songs"].items()}
+        for name, window in scores["windows"].items():
+            metrics |= {f"{start}_window_{name}": window["mean"]}
+    return metrics
+
+
+def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform]:
+    """A song's mixture (the sum of its stems) and one stem, `(channels, samples)` float32 in -1..1."""
+    mixture = np.zeros((2, song.n_samples), dtype=np.float32)
+    for stem in STEMS:
+        waveform = map_pcm16(song.folder / f"{stem}.wav").T / np.float32(32768)
+        mixture += waveform
+        if stem == target:
+            reference = waveform
+    return mixture, reference
+
+
+def _describe(window_table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean, std and n of each window metric; windows without a value (NaN: a silent reference) are only counted."""
+    return {
+        metric: {
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "n": int(values.count()),
+            "n_nan": int(values.isna().sum()),
+        }
+        for metric, values in ((metric, window_table[metric]) for metric in WINDOW_METRICS)
+    }

@@ -1,0 +1,240 @@
+"""One training of the study, from windows on disk to a checkpoint: data, model, MLflow run and scratch."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from vocalremix import checkpoint, training
+from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
+from vocalremix.errors import InputError
+from vocalremix.files import publish
+from vocalremix.models import SeparationModel, build
+from vocalremix.params import Phase, Settings
+from vocalremix.tracking import Run, Store, open_run
+from vocalremix.windows import read_windows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What sets one training apart from the others of its study."""
+
+    name: str
+    stage: str
+    schedule: tuple[Phase, ...]
+    mix_prob: float
+    speech_remix_prob: float
+    seed: int
+    data_fraction: float = 1
+    parts: tuple[str, ...] = ("train",)
+    overfit: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the training reads: songs, their salient windows, and where wanted static copies and speech."""
+
+    music: Path
+    windows: Path
+    copies: Path | None = None
+    speech: Path | None = None
+
+
+def train(
+    recipe: Recipe, settings: Settings, data: Data, store: Store, tags: Mapping[str, str], start: Path | None, destination: Path
+) -> None:
+    """Train by a recipe, from the checkpoint at `start` or from scratch, and save checkpoint and history.
+
+    Interrupted, it leaves `destination` untouched and goes on from its last epoch when called again. Raises
+    InputError for data, checkpoints or hardware that do not fit, and while another process runs the same training.
+    """
+    profile, target = settings.profile, settings.params.target
+    devices = training.choose_devices(profile.compute)
+    train_windows, valid_windows = select_windows(recipe, data)
+    torch.manual_seed(recipe.seed)
+    model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
+    examples = RemixDataset(
+        data.music,
+        data.copies,
+        train_windows,
+        data.speech,
+        target=target,
+        crop_samples=model.chunk_samples,
+        window_s=profile.sad.window_s,
+        mix_prob=recipe.mix_prob,
+        speech_remix_prob=recipe.speech_remix_prob,
+        target_scaling=settings.params.speech_target_scaling,
+        seed=recipe.seed,
+    )
+    validation = None
+    if len(valid_windows):
+        validation = ValidationDataset(
+            data.music, valid_windows, target=target, crop_samples=model.chunk_samples, window_s=profile.sad.window_s
+        )
+    description = _description(recipe, settings, devices, model, train_windows, valid_windows)
+    scratch = store.root / "scratch" / _digest(recipe.stage, description, model.state_dict())
+    with _only_one(scratch), _tracked(recipe, store, tags, description, scratch) as run:
+        outcome = training.fit(
+            model,
+            examples,
+            validation,
+            schedule=recipe.schedule,
+            common=profile.training.common,
+            devices=devices,
+            workers=profile.workers,
+            seed=recipe.seed,
+            scratch=scratch,
+            name=recipe.name,
+            on_epoch=lambda row: run.log_metrics(row, step=int(row["epoch"])) if run else None,
+        )
+        if run is None:
+            return
+        summary = _summary(outcome, devices.count, profile.price_per_gpu_hour)
+        run.log_metrics(summary)
+        metadata = {"mlflow_run_id": run.run_id, "git_commit": tags["git.commit"], **description, **summary}
+        with publish(destination) as partial:
+            checkpoint.save(partial, model, metadata=metadata)
+            pd.DataFrame(outcome.history).to_csv(partial / "history.csv", index=False)
+            train_windows.to_csv(partial / "windows.csv", index=False)
+        run.log_file(destination)
+        shutil.rmtree(scratch)
+
+
+def import_initial(source: Path, recipe: Recipe, settings: Settings, store: Store, tags: Mapping[str, str], destination: Path) -> None:
+    """Take a finished checkpoint, ours or amanteur's, as the study's initial one.
+
+    Raises InputError where it does not fit the profile's model or the target.
+    """
+    model = checkpoint.load_initial(source, settings.profile.model, settings.params.target)
+    description = {"source": source.name, "target": settings.params.target}
+    with publish(destination) as partial:
+        partial.mkdir()
+        with open_run(
+        store, recipe.name, params=description, tags={**tags, "stage": recipe.stage}, run_id_file=partial / "mlflow_run_id"
+        ) as run:
+            checkpoint.save(partial / "checkpoint", model, metadata={"mlflow_run_id": run.run_id, **description})
+
+
+def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The windows a recipe trains on, static copies included, and those it is validated on.
+
+    A copy follows its song: into `data_fraction` and into the part it belongs to. The overfit recipe trains and
+    validates on the first three windows in a row (12 s) of one training song (thesis 5.3).
+    """
+    windows = read_windows(data.windows)
+    if recipe.overfit:
+        twelve_seconds = _three_in_a_row(windows[windows.part == "train"])
+        return twelve_seconds, twelve_seconds
+    if data.copies:
+        windows = pd.concat([windows, read_windows(data.copies / "windows.csv")], ignore_index=True)
+    train_windows = windows[windows.part.isin(recipe.parts)]
+    songs = training_songs(train_windows, recipe.data_fraction, recipe.seed)
+    train_windows = train_windows[train_windows.song.isin(songs)].reset_index(drop=True)
+    held_out = (windows.part == "valid") & (windows["copy"] == "") & ("valid" not in recipe.parts)
+    return train_windows, windows[held_out].reset_index(drop=True)
+
+
+def _three_in_a_row(windows: pd.DataFrame) -> pd.DataFrame:
+    step = windows.groupby("song").start_sample.diff().min()
+    for _, song in windows.groupby("song"):
+        for first in range(len(song) - 2):
+            three = song.iloc[first : first + 3]
+            if (three.start_sample.diff().dropna() == step).all():
+                return three.reset_index(drop=True)
+    raise InputError("overfit: no training song has three salient windows in a row; lower sad.step_s or add songs")
+
+
+def _description(
+    recipe: Recipe,
+    settings: Settings,
+    devices: training.Devices,
+    model: SeparationModel,
+    train_windows: pd.DataFrame,
+    valid_windows: pd.DataFrame,
+) -> dict[str, Any]:
+    """All that decides a training's result but the initial weights, as flat names and values for MLflow."""
+    settings_in_use = {
+        "target": settings.params.target,
+        "speech_target_scaling": settings.params.speech_target_scaling,
+        "mix_prob": recipe.mix_prob,
+        "speech_remix_prob": recipe.speech_remix_prob,
+        "data_fraction": recipe.data_fraction,
+        "seed": recipe.seed,
+        "schedule": json.dumps([phase.model_dump() for phase in recipe.schedule]),
+        "accelerator": devices.accelerator,
+        "devices": devices.count,
+        "precision": devices.precision,
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "n_train_windows": len(train_windows),
+        "n_train_songs": train_windows.song.nunique(),
+        "n_valid_windows": len(valid_windows),
+        "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
+    }
+    shared = {**settings.profile.training.common.model_dump(), **settings.profile.sad.model_dump()}
+    of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
+    return settings_in_use | shared | of_model
+
+
+def _digest(stage: str, description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:
+    """Names the scratch of a training; two trainings share it only if they would end with the same weights."""
+    digest = hashlib.sha256(json.dumps([stage, description], sort_keys=True, default=str).encode())
+    for name, tensor in weights.items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _summary(outcome: training.Outcome, n_devices: int, price_per_gpu_hour: float | None) -> dict[str, float]:
+    """What a training came to: best validation, time and, where a price is set, cost (thesis figure 5.1)."""
+    hours = sum(row["seconds"] for row in outcome.history) / 3600
+    best = next(row for row in outcome.history if row["epoch"] == outcome.best_epoch)
+    summary = {"best_epoch": outcome.best_epoch, "epochs": len(outcome.history), "device_hours": hours * n_devices}
+    if training.MONITOR in best:
+        summary["best_valid_usdr_db"] = best[training.MONITOR]
+    if price_per_gpu_hour is not None:
+        summary["cost"] = hours * n_devices * price_per_gpu_hour
+    return summary
+
+
+@contextmanager
+def _only_one(scratch: Path) -> Iterator[None]:
+    """Hold the scratch for this training; the kernel lets go of it however the process ends."""
+    if not training.is_main_process():
+        yield
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch.parent / f"{scratch.name}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise InputError(
+                f"{scratch}: process {lock.read()} is at this very training already; wait for it or stop it"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _tracked(
+    recipe: Recipe, store: Store, tags: Mapping[str, str], description: Mapping[str, Any], scratch: Path
+) -> Iterator[Run | None]:
+    """The training's MLflow run, in the process that speaks for it."""
+    if not training.is_main_process():
+        yield None
+        return
+    with open_run(
+        store, recipe.name, params=description, tags={**tags, "stage": recipe.stage}, run_id_file=scratch / "mlflow_run_id"
+    ) as run:
+        yield run

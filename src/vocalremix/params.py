@@ -1,0 +1,315 @@
+"""params.yaml and the profile it names, as validated, typed objects.
+
+params.yaml holds what a researcher turns; profiles/<profile>.yaml holds what depends on scale. Every key of both
+is checked before any work starts, so this module stays free of slow imports.
+"""
+
+import difflib
+import itertools
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vocalremix.errors import InputError
+from vocalremix.models.configs import ModelConfig
+
+Target = Literal["vocals", "drums", "bass", "other"]
+TargetScaling = Literal["matched", "published"]
+T = TypeVar("T", bound=BaseModel)
+
+
+def _number(value: Any) -> Any:
+    """PyYAML reads `1e-4` as a string, and `dvc exp run -S` writes such numbers."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    if isinstance(value, str):
+        return float(value)
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known; it cannot be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the sweep. Values keep the spelling of params.yaml, because DVC puts it into paths."""
+
+    speech_remix_prob: int | float
+    mix_prob: int | float
+    data_fraction: int | float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The cell's folder, spelled like the `outs` of dvc.yaml."""
+        return f"speech{self.speech_remix_prob}_mix{self.mix_prob}_data{self.data_fraction}_seed{self.seed}"
+
+
+class Sweep(Section):
+    """The axes whose every combination is trained."""
+
+    speech_remix_prob: list[Probability] = Field(min_length=1)
+    mix_prob: list[Probability] = Field(min_length=1)
+    data_fraction: list[Share] = Field(min_length=1)
+    seed: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+    @field_validator("*")
+    @classmethod
+    def _distinct(cls, values: list[int | float]) -> list[int | float]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"names a value twice: {values}; DVC would train it twice")
+        return values
+
+    def cells(self) -> Iterator[Cell]:
+        """Every combination of the axes, in the order of params.yaml."""
+        axes = itertools.product(self.speech_remix_prob, self.mix_prob, self.data_fraction, self.seed)
+        return itertools.starmap(Cell, axes)
+
+
+class Params(Section):
+    """params.yaml."""
+
+    profile: Annotated[str, Field(pattern=r"^[\w-]+$")]
+    seed: Annotated[int, Field(ge=0)]
+    target: Target
+    mix_prob: Probability
+    speech_remix_prob: Probability
+    speech_target_scaling: TargetScaling
+    sweep: Sweep
+
+
+class DemoMusic(Section):
+    """Songs synthesised by corpus/demo.py."""
+
+    source: Literal["demo"]
+    train: Count
+    valid: Count
+    test: Count
+    duration_s: Positive
+    seed: int
+
+
+class FolderMusic(Section):
+    """A folder of `<song>/{vocals,drums,bass,other}.*`, with or without train/valid/test parts."""
+
+    source: Literal["folder"]
+    path: Path
+    valid: list[str] = []
+    test: list[str] = []
+
+
+class MusdbMusic(Section):
+    """MUSDB18-HQ, or the 7-second set of the musdb package, with its official split."""
+
+    source: Literal["musdb"]
+    path: Path
+
+
+class DemoSpeech(Section):
+    """Utterances synthesised by corpus/demo.py."""
+
+    source: Literal["demo"]
+    speakers: Count
+    utterances: Count
+    seed: int
+
+
+class FolderSpeech(Section):
+    """A LibriSpeech tree or any folder of speech."""
+
+    source: Literal["folder"]
+    path: Path
+
+
+class Corpus(Section):
+    """Where songs and speech come from."""
+
+    music: Annotated[DemoMusic | FolderMusic | MusdbMusic, Field(discriminator="source")]
+    speech: Annotated[DemoSpeech | FolderSpeech, Field(discriminator="source")]
+
+
+class Sad(Section):
+    """Source activity detection: which windows are salient."""
+
+    rule: Literal["amanteur", "paper"]
+    window_s: Positive
+    step_s: Positive
+
+
+class Augment(Section):
+    """The static copies of every training and validation song."""
+
+    pitch_semitones: list[float]
+    tempo: list[Positive]
+    shift_s: list[float]
+
+    @field_validator("*")
+    @classmethod
+    def _real_copies(cls, values: list[float], info: Any) -> list[float]:
+        unchanged = 1.0 if info.field_name == "tempo" else 0.0
+        if unchanged in values or len(set(values)) < len(values):
+            raise ValueError(f"{values} holds {unchanged:g} (no change) or a value twice")
+        return values
+
+
+class Phase(Section):
+    """Epochs under one learning rate: `learning_rate * decay ** epoch`, counted from the phase's first epoch."""
+
+    epochs: Count
+    learning_rate: Positive
+    decay: Share = 1.0
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+Schedule = Annotated[tuple[Phase, ...], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class Common(Section):
+    """What all trainings share."""
+
+    batch_size: Count
+    clip_norm: Positive
+    ema_decay: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+    patience: Count
+
+
+class Training(Section):
+    """What all trainings share, and the schedule of each."""
+
+    common: Common
+    initial: Schedule
+    overfit: Schedule
+    sweep: Schedule
+    train: Schedule
+    train_full: Schedule
+
+
+class Initial(Section):
+    """The checkpoint everything is fine-tuned from: a file, or trained here with its own mix_prob."""
+
+    checkpoint: Path | None = None
+    mix_prob: Probability
+
+
+class Separation(Section):
+    """Overlap-add at evaluation."""
+
+    hop_s: Positive
+    batch_size: Count
+
+
+class Compute(Section):
+    """What trainings and separations run on."""
+
+    accelerator: Literal["auto", "cpu", "cuda"]
+    devices: Literal["auto"] | Count
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
+
+
+class Profile(Section):
+    """profiles/<profile>.yaml."""
+
+    corpus: Corpus
+    sad: Sad
+    augment: Augment
+    model: ModelConfig
+    initial: Initial
+    training: Training
+    separation: Separation
+    compute: Compute
+    workers: Annotated[int, Field(ge=0)]
+    price_per_gpu_hour: Positive | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        window_samples = self.sad.window_s * self.model.sample_rate
+        if self.model.chunk_samples > window_samples:
+            raise ValueError(
+                f"model.chunk_samples: {self.model.chunk_samples} is longer than a window of sad.window_s "
+                f"= {self.sad.window_s:g} s ({window_samples:.0f} samples)"
+            )
+        chunk_s = self.model.chunk_samples / self.model.sample_rate
+        if self.separation.hop_s > chunk_s:
+            raise ValueError(
+                f"separation.hop_s: {self.separation.hop_s:g} s leaves gaps between chunks of {chunk_s:.2f} s"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run of the pipeline can be told."""
+
+    params: Params
+    profile: Profile
+
+
+def load(root: Path) -> Settings:
+    """Read and validate `<root>/params.yaml` and the profile it names.
+
+    Raises InputError with one line that names the file, the key and the remedy.
+    """
+    params = _parse(Params, root / "params.yaml")
+    path = root / "profiles" / f"{params.profile}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise InputError(f"params.yaml: profile: there is no {path}; choose one of {', '.join(known)}")
+    return Settings(params, _parse(Profile, path))
+
+
+def _parse(kind: type[T], path: Path) -> T:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path.name}: {_first_problem(kind, error)}") from error
+
+
+def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
+    """The first of pydantic's findings as `key: what is wrong`, with a suggestion for a mistyped key."""
+    finding = error.errors()[0]
+    known = _known_keys(kind)
+    *parents, last = finding["loc"] or ("",)
+    # pydantic also lists the tags of unions ("demo", "int"), which stand in no file
+    key = ".".join(str(part) for part in [*(part for part in parents if part in known or isinstance(part, int)), last])
+    if finding["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(last), known, n=1)
+        return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "; remove it")
+    if finding["type"] == "missing":
+        return f"{key}: missing key; set it"
+    if finding["type"] == "value_error":
+        return f"{key + ': ' if key else ''}{finding['ctx']['error']}"
+    return f"{key}: {finding['msg'][0].lower()}{finding['msg'][1:]}, got {finding['input']!r}"
+
+
+def _known_keys(kind: Any) -> set[str]:
+    """The names of all keys that can stand anywhere below a section."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields
+        return set(fields).union(*(_known_keys(field.annotation) for field in fields.values()))
+    return set().union(*(_known_keys(part) for part in typing.get_args(kind)))

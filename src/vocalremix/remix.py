@@ -1,0 +1,107 @@
+"""Classic and speech remixing as pure functions on waveforms, `(channels, samples)` float32."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from vocalremix.params import TargetScaling
+
+
+def peak(waveform: Tensor) -> float:
+    """The largest absolute value of a waveform of any shape but an empty one."""
+    low, high = torch.aminmax(waveform)
+    return max(-float(low), float(high))
+
+
+def mix(stems: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more stems of equal shape."""
+    mixture = stems[0].clone()
+    for stem in stems[1:]:
+        mixture += stem
+    return mixture
+
+
+def mix_at_snr(signal: Tensor, noise: Tensor, snr_db: float) -> Tensor:
+    """Add noise to a signal at a signal-to-noise ratio.
+
+    The signal keeps its level; the noise is scaled so that `10 log10(sum signal^2 / sum noise^2) = snr_db`, the
+    sums going over all channels and samples (torchaudio.functional.add_noise has one ratio per channel instead).
+    Where either is silent there is no such ratio, and the noise is added as it is.
+
+    Args:
+        signal: `(channels, samples)`.
+        noise: `(channels, samples)`, same shape.
+        snr_db: signal over noise in dB.
+
+    Returns:
+        The mixture, `(channels, samples)`.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if signal.shape != noise.shape:
+        raise ValueError(f"signal {tuple(signal.shape)} and noise {tuple(noise.shape)} differ in shape")
+    signal_norm, noise_norm = (float(torch.linalg.vector_norm(waveform)) for waveform in (signal, noise))
+    if signal_norm == 0 or noise_norm == 0:
+        return signal + noise
+    return torch.add(signal, noise, alpha=signal_norm / noise_norm * 10 ** (-snr_db / 20))
+
+
+def classic_remix(target: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mix a target with the other stems of any songs: all three of them, not a random number (thesis 4.4.1).
+
+    Args:
+        target: `(channels, samples)`.
+        others: stems of the same shape.
+
+    Returns:
+        Mixture and target, `(channels, samples)` each.
+    """
+    return mix([target, *others]), target
+
+
+def speech_remix(
+    accompaniment: Tensor,
+    utterances: Tensor | Sequence[Tensor],
+    snr_db: float,
+    target_scaling: TargetScaling = "matched",
+    peaks: Sequence[float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Put speech in the place of the target (thesis 4.4.2, Algorithm 1).
+
+    Each utterance is peak-normalised, they are joined end to end, cut to the accompaniment's length, and mixed with
+    it; the mixture is peak-normalised. Mono speech goes to every channel alike.
+
+    Args:
+        accompaniment: `(channels, samples)`.
+        utterances: one or more of `(samples,)`, `(1, samples)` or `(channels, samples)`, together at least as long
+            as the accompaniment.
+        snr_db: speech over accompaniment in dB.
+        target_scaling: `matched` scales the speech like the mixture, so that mixture - target is the accompaniment
+            as it is heard; `published` leaves the speech as it was before the mixture was normalised, which is what
+            Algorithm 1 returns: target and mixture disagree by a gain.
+        peaks: the peaks of the whole utterances where `utterances` holds parts of them.
+
+    Returns:
+        Mixture and target (the speech), `(channels, samples)` each.
+
+    Raises:
+        ValueError: the speech is shorter than the accompaniment, or the scaling is none of the two.
+    """
+    if target_scaling not in get_args(TargetScaling):
+        raise ValueError(f"target_scaling is {target_scaling!r}, expected one of {get_args(TargetScaling)}")
+    parts = [utterances] if isinstance(utterances, Tensor) else utterances
+    divisors = [peak(part) for part in parts] if peaks is None else peaks
+    normalised = [torch.atleast_2d(part) / (divisor or 1) for part, divisor in zip(parts, divisors, strict=True)]
+    speech = torch.cat(normalised, dim=-1)[:, : accompaniment.shape[-1]]
+    if speech.shape[-1] < accompaniment.shape[-1]:
+        raise ValueError(f"{speech.shape[-1]} samples of speech for {accompaniment.shape[-1]} of accompaniment")
+    target = torch.empty_like(accompaniment).copy_(speech)
+    mixture = mix_at_snr(target, accompaniment, snr_db)
+    gain = 1 / (peak(mixture) or 1)
+    mixture *= gain
+    if target_scaling == "matched":
+        target *= gain
+    return mixture, target

@@ -1,0 +1,126 @@
+"""All that a report is made from: the trainings of one study and their scores, read from disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from vocalremix.checkpoint import read_metadata
+from vocalremix.errors import InputError
+from vocalremix.params import Cell, Settings
+
+
+class Metric(NamedTuple):
+    """One of the thesis's three metrics and the columns that hold it, per window and per song."""
+
+    name: str
+    of_window: str
+    of_song: str
+
+
+METRICS = (
+    Metric("cSDR", "csdr_db", "csdr_thesis_db"),
+    Metric("uSDR", "usdr_db", "usdr_db"),
+    Metric("siSDR", "sisdr_db", "sisdr_db"),
+)
+USDR = METRICS[1]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one system reached: `windows` by part, song and start_sample, `songs` by part and song."""
+
+    windows: pd.DataFrame
+    songs: pd.DataFrame
+
+    def mean(self, metric: Metric) -> float:
+        """The mean over windows in dB, NaN left out."""
+        return float(self.windows[metric.of_window].mean())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: its checkpoint's metadata, one row per epoch (None: imported, not trained), and its scores."""
+
+    metadata: dict[str, Any]
+    history: pd.DataFrame | None
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of a study. `overfit` and `overfit_initial` are scored on the overfit's own windows, all else on test."""
+
+    settings: Settings
+    mixture: Scores
+    initial: Run
+    overfit_initial: Scores
+    overfit: Run
+    cells: dict[Cell, Run]
+    best_cell: Cell
+    train: Run
+    train_full: Run
+
+    @property
+    def best(self) -> Run:
+        """The training of the sweep that did best on validation songs."""
+        return self.cells[self.best_cell]
+
+    @property
+    def swept_axes(self) -> list[str]:
+        """The sweep's axes that take more than one value, in the order of params.yaml."""
+        return [axis for axis, values in self.settings.params.sweep if len(values) > 1]
+
+
+def read_study(settings: Settings, data: Path, scores: Path) -> Study:
+    """Read the runs that params.yaml asks for; runs of an earlier sweep that still lie there are not looked at.
+
+    Raises InputError where a file is missing or the sweep has no validation scores to choose by.
+    """
+
+    def run(name: str, scored: str | None = None) -> Run:
+        folder = data / "runs" / name
+        history = folder / "history.csv"
+        metadata = read_metadata(folder)
+        is_trained = name != "initial" or history.is_file()
+        return Run(metadata, _read(history) if is_trained else None, _scores(scores / (scored or name)))
+
+    cells = {cell: run(f"sweep/{cell.name}") for cell in settings.params.sweep.cells()}
+    return Study(
+        settings=settings,
+        mixture=_scores(scores / "initial", system="mixture"),
+        initial=run("initial"),
+        overfit_initial=_scores(scores / "overfit" / "initial"),
+        overfit=run("overfit", "overfit/overfit"),
+        cells=cells,
+        best_cell=_best(cells),
+        train=run("train"),
+        train_full=run("train_full"),
+    )
+
+
+def _best(cells: dict[Cell, Run]) -> Cell:
+    """The cell with the highest validation uSDR; the test scores have no say."""
+    for cell, run in cells.items():
+        if "best_valid_usdr_db" not in run.metadata:
+            raise InputError(
+                f"sweep/{cell.name}: trained without validation songs, so no best cell can be chosen; "
+                "name some in the profile's corpus.music.valid"
+            )
+    return max(cells, key=lambda cell: float(cells[cell].metadata["best_valid_usdr_db"]))
+
+
+def _scores(folder: Path, system: str = "model") -> Scores:
+    windows, songs = _read(folder / "windows.csv"), _read(folder / "songs.csv")
+    return Scores(
+        windows[windows.system == system].set_index(["part", "song", "start_sample"]),
+        songs[songs.system == system].set_index(["part", "song"]),
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"part": str, "song": str}, keep_default_na=False, na_values=[""])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run the stages before the report") from error

@@ -1,0 +1,105 @@
+"""Source activity detection: which windows of a song hold enough of the target to learn from.
+
+Both rules cut each window into 10 chunks and keep it when more than half of them are above a threshold (FACTS:
+"Source activity detection").
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from vocalremix.audio import SAMPLE_RATE, Waveform, map_pcm16
+from vocalremix.corpus import PARTS, songs
+from vocalremix.errors import InputError
+
+Rule = Literal["amanteur", "paper"]
+
+CHUNKS = 10
+SILENT = 1e-5
+QUANTILE = 0.15
+FLOOR = 1e-3
+ACTIVE_SHARE = 0.5
+
+
+def salient_starts(
+    waveform: npt.ArrayLike,
+    sample_rate: int = SAMPLE_RATE,
+    rule: Rule = "amanteur",
+    window_s: float = 6.0,
+    step_s: float = 3.0,
+) -> list[int]:
+    """First samples of the salient windows of `waveform`, a `(channels, samples)` array or tensor in -1..1.
+
+    "amanteur" made the published index: the RMS of each chunk and channel, against the 15 % quantile of the window's
+    own chunks; a window has to pass in every channel. "paper" (Luo & Yu 2022, arXiv 2209.15174): the energy of each
+    chunk, the sum of squares over samples and channels, against the 15 % quantile over the chunks of all windows of
+    the track. Quantiles interpolate linearly and are floored at 1e-3. What follows the last whole window is left out.
+    """
+    samples = np.asarray(waveform)
+    chunk = round(window_s * sample_rate) // CHUNKS
+    starts = range(0, samples.shape[1] - round(window_s * sample_rate) + 1, round(step_s * sample_rate))
+    if not starts:
+        return []
+    energy = np.stack([_energies(samples[:, start : start + CHUNKS * chunk]) for start in starts])
+    if rule == "amanteur":
+        level = np.sqrt(energy / chunk)
+        level[level == 0] = SILENT
+        threshold = np.quantile(level, QUANTILE, axis=-1, keepdims=True)
+    else:
+        level = energy.sum(axis=1, keepdims=True)
+        level[level == 0] = SILENT
+        threshold = np.quantile(level, QUANTILE)
+    active = (level > np.maximum(threshold, FLOOR)).mean(axis=-1) > ACTIVE_SHARE
+    return [start for start, keep in zip(starts, active.all(axis=1), strict=True) if keep]
+
+
+def index_corpus(
+    root: Path,
+    target: str,
+    rule: Rule = "amanteur",
+    window_s: float = 6.0,
+    step_s: float = 3.0,
+    jobs: int = -1,
+) -> pd.DataFrame:
+    """The window table of a corpus: columns part, song, copy ("" for the song itself) and start_sample.
+
+    Raises InputError where train, valid or test has no salient window of `target`.
+    """
+    corpus = songs(root)
+    tasks = [delayed(song_starts)(song.folder / f"{target}.wav", rule, window_s, step_s) for song in corpus]
+    found = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    progress = tqdm(found, total=len(tasks), desc="index", unit="song")
+    rows = [
+        (song.part, song.name, "", start) for song, starts in zip(corpus, progress, strict=True) for start in starts
+    ]
+    windows = pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
+    for part in PARTS:
+        if part not in set(windows["part"]):
+            raise InputError(
+                f"{root / part}: empty index: no window of {window_s:g} s has enough {target} in it; add songs with "
+                f"audible {target} that are at least {window_s:g} s long, or lower sad.window_s in the profile"
+            )
+    return windows
+
+
+def song_starts(stem: Path, rule: Rule, window_s: float, step_s: float) -> list[int]:
+    """`salient_starts` of a stem on disk."""
+    return salient_starts(load(stem), SAMPLE_RATE, rule, window_s, step_s)
+
+
+def load(stem: Path) -> Waveform:
+    """A stem of the corpus as `(channels, samples)` in -1..1."""
+    waveform: Waveform = np.ascontiguousarray(map_pcm16(stem).T).astype(np.float32) / np.float32(32768)
+    return waveform
+
+
+def _energies(window: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Sum of squares per channel and chunk, `(channels, CHUNKS)`."""
+    chunks = window.reshape(len(window), CHUNKS, -1)
+    energies: npt.NDArray[np.float64] = np.square(chunks, dtype=np.float64).sum(axis=-1)
+    return energies

@@ -1,0 +1,316 @@
+"""Training with Lightning: one process or many, resumable after any interruption to the same result."""
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
+from vocalremix.errors import InputError
+from vocalremix.metrics import usdr
+from vocalremix.models import SeparationModel
+from vocalremix.params import Common, Compute, Phase
+
+Row = dict[str, float]
+MONITOR = "valid_usdr_db"
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for the training; the others only compute."""
+    return bool(rank_zero_only.rank == 0)
+
+
+class Outcome(NamedTuple):
+    """A finished training."""
+
+    history: list[Row]
+    """One row per epoch: epoch, learning_rate, train_loss, valid_loss, valid_usdr_db, seconds."""
+    best_epoch: int
+    """The epoch whose averaged weights the model holds now: best on validation, or the last one without it."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The hardware a training really runs on."""
+
+    accelerator: str
+    count: int
+    precision: Literal["32-true", "bf16-mixed"]
+
+
+def choose_devices(compute: Compute) -> Devices:
+    """Settle what `auto` means on this machine.
+
+    Raises InputError where a GPU is asked for and none is there, more devices are asked for than are visible, or
+    bf16 is asked for on a GPU without it: nothing falls back in silence.
+    """
+    accelerator, available = compute.accelerator, torch.cuda.device_count()
+    if accelerator == "auto":
+        accelerator = "cuda" if available else "cpu"
+    if accelerator == "cuda" and not available:
+        raise InputError("compute.accelerator: cuda, but torch sees no CUDA device here; set it to cpu or auto")
+    if accelerator == "cpu":
+        count = 1 if compute.devices == "auto" else compute.devices
+    else:
+        count = available if compute.devices == "auto" else compute.devices
+        if count > available:
+            raise InputError(f"compute.devices: {count}, but only {available} CUDA devices are visible")
+    has_bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if compute.precision == "bf16" and accelerator == "cuda" and not has_bf16:
+        raise InputError("compute.precision: bf16, but this GPU has no bf16; set it to 32 or auto")
+    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_bf16)
+    return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true")
+
+
+def learning_rate(schedule: Sequence[Phase], epoch: int) -> float:
+    """The rate of an epoch: each phase starts at its own and decays by a factor per epoch (thesis 5.5)."""
+    for phase in schedule[:-1]:
+        if epoch < phase.epochs:
+            return phase.learning_rate * phase.decay**epoch
+        epoch -= phase.epochs
+    return schedule[-1].learning_rate * schedule[-1].decay ** epoch
+
+
+class _DivergenceError(Exception):
+    """A gradient is not finite; holds the keys of the batch's examples and what was measured."""
+
+    def __init__(self, keys: list[list[int]], measured: str):
+        super().__init__(measured)
+        self.keys = keys
+
+
+class SeparationTask(pl.LightningModule):
+    """Fits any separation model; it knows the model by its loss and its waveforms only."""
+
+    def __init__(self, model: SeparationModel, schedule: Sequence[Phase], clip_norm: float):
+        super().__init__()
+        self.model = model
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.history: list[Row] = []
+
+    def training_step(self, batch: Example, _: int) -> Tensor:
+        """Returns the model's own loss; `batch` holds mixture and target, `(batch, channels, samples)`."""
+        loss: Tensor = self.model.loss(batch.mixture, batch.target)
+        self._last = batch.key, loss.detach()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.mixture))
+        return loss
+
+    def validation_step(self, batch: Example, _: int) -> None:
+        """Logs loss and mean uSDR of fixed crops."""
+        size = len(batch.mixture)
+        log = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": size}
+        self.log("valid_loss", self.model.loss(batch.mixture, batch.target), **log)
+        self.log(MONITOR, usdr(self.model(batch.mixture).float(), batch.target).mean(), **log)
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        """Clips by norm, and stops where a gradient is not finite.
+
+        The gradients are already averaged over the processes here, so all of them stop together instead of
+        waiting for one another.
+        """
+        norm = clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        if not torch.isfinite(norm):
+            keys, loss = self._last
+            raise _DivergenceError(keys.tolist(), f"step {self.global_step}: loss {float(loss)}, gradient norm {float(norm)}")
+
+    def configure_optimizers(self) -> Any:
+        """Adam; its rate follows the schedule epoch by epoch."""
+        optimizer = Adam(self.model.parameters(), lr=1.0)
+        return [optimizer], [LambdaLR(optimizer, lambda epoch: learning_rate(self.schedule, epoch))]
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the epoch's clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        """Adds the epoch to the history."""
+        names = [name for name in ("train_loss", "valid_loss", MONITOR) if name in self.trainer.callback_metrics]
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "learning_rate": learning_rate(self.schedule, self.current_epoch),
+                **{name: float(self.trainer.callback_metrics[name]) for name in names},
+                "seconds": time.perf_counter() - self._started,
+            }
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the history with the weights it belongs to."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the history up again."""
+        self.history = checkpoint["history"]
+
+
+class _StopsAgain(EarlyStopping):
+    """Early stopping that also holds for a training killed after its last epoch and taken up again."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience
+
+
+class _Progress(pl.Callback):
+    """One bar for the whole training, so that the remaining time is the training's, and a report per epoch."""
+
+    def __init__(self, name: str, n_epochs: int, on_epoch: Callable[[Row], None]):
+        self._name, self._n_epochs, self._on_epoch = name, n_epochs, on_epoch
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning's own answer to SIGTERM ends with exit code 0, which DVC would lock as done, and hangs when a
+        # whole group of processes is told to stop.
+        signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        steps = int(trainer.num_training_batches)
+        self._bar = tqdm(
+            total=self._n_epochs * steps,
+            initial=trainer.current_epoch * steps,
+            desc=self._name,
+            unit="step",
+            disable=not trainer.is_global_zero,
+            mininterval=1.0,
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SeparationTask)
+        row = pl_module.history[-1]
+        self._bar.set_postfix({name: f"{row[name]:.3g}" for name in ("train_loss", MONITOR) if name in row})
+        if trainer.is_global_zero:
+            self._on_epoch(row)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._bar.close()
+
+
+def _exit_on_sigterm(signum: int, _: Any) -> None:
+    raise SystemExit(128 + signum)
+
+
+def fit(
+    model: SeparationModel,
+    training: RemixDataset,
+    validation: ValidationDataset | None,
+    *,
+    schedule: Sequence[Phase],
+    common: Common,
+    devices: Devices,
+    workers: int,
+    seed: int,
+    scratch: Path,
+    name: str,
+    on_epoch: Callable[[Row], None],
+) -> Outcome:
+    """Train `model` in place and leave the averaged (EMA) weights in it: the best epoch's by validation uSDR.
+
+    Without `validation` the last epoch's weights count. Everything needed to go on after a kill lies in `scratch`
+    after every epoch; called again with the same arguments, training continues there and ends as if it had never
+    stopped. `batch_size` is per device. `on_epoch` gets each finished epoch's row, in one process only.
+
+    Raises InputError when a loss or gradient is not finite, naming the windows of the batch, or when there are
+    fewer windows than a global batch holds. SIGTERM and SIGINT end the program with a non-zero exit code.
+    """
+    global_batch = common.batch_size * devices.count
+    if len(training) < global_batch:
+        raise InputError(
+            f"{name}: {len(training)} training windows do not fill one batch of {global_batch}; "
+            "lower training.common.batch_size or raise data_fraction"
+        )
+    n_epochs = sum(phase.epochs for phase in schedule)
+    task = SeparationTask(model, schedule, common.clip_norm)
+    checkpoints = {"dirpath": scratch, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    last = ModelCheckpoint(filename="last", **checkpoints)
+    callbacks = [EMAWeightAveraging(decay=common.ema_decay), _Progress(name, n_epochs, on_epoch)]
+    if validation:
+        best = ModelCheckpoint(filename="best", monitor=MONITOR, mode="max", save_weights_only=True, **checkpoints)
+        callbacks += [_StopsAgain(MONITOR, mode="max", patience=common.patience), best]
+    trainer = pl.Trainer(
+        accelerator="gpu" if devices.accelerator == "cuda" else "cpu",
+        devices=devices.count,
+        strategy="ddp" if devices.count > 1 else "auto",
+        precision=devices.precision,
+        max_epochs=n_epochs,
+        default_root_dir=scratch,
+        callbacks=[*callbacks, last],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    loader_options = {
+        "batch_size": common.batch_size,
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": devices.accelerator == "cuda",
+    }
+    sampler = EpochSampler(len(training), global_batch, seed, rank=trainer.global_rank, world=trainer.world_size)
+    resume = scratch / "last.ckpt"
+    with _quiet():
+        try:
+            trainer.fit(
+                task,
+                DataLoader(training, sampler=sampler, **loader_options),
+                _validation_loader(validation, trainer, loader_options) if validation else None,
+                ckpt_path=resume if resume.is_file() else None,
+            )
+        except _DivergenceError as error:
+            windows = ", ".join(training.describe((epoch, index)) for epoch, index in error.keys)
+            raise InputError(
+                f"{name}: training diverged in {error} on {windows}; check these windows or lower the learning rate"
+            ) from error
+        finally:
+            _kill_other_processes(trainer)
+    result = torch.load(scratch / ("best.ckpt" if validation else "last.ckpt"), map_location="cpu", weights_only=True)
+    task.load_state_dict(result["state_dict"])
+    return Outcome(task.history, result["epoch"])
+
+
+def _validation_loader(
+    validation: ValidationDataset, trainer: pl.Trainer, options: dict[str, Any]
+) -> DataLoader[Example]:
+    """Each process validates its share; the mean is taken over all examples."""
+    share = range(trainer.global_rank, len(validation), trainer.world_size)
+    return DataLoader(Subset(validation, share), **options | {"num_workers": 0, "persistent_workers": False})
+
+
+def _kill_other_processes(trainer: pl.Trainer) -> None:
+    """When this process leaves a training early, those it started would wait for it in vain."""
+    launcher = trainer.strategy.launcher
+    if sys.exc_info()[0] is not None and isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from talking about settings that were chosen on purpose."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch.utils.data")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,19 @@
+"""Stage initial: the checkpoint everything is fine-tuned from, imported or trained."""
+
+from layout import at_home, stage
+from trainings import run
+
+from vocalremix.experiment import Recipe
+
+with stage() as layout:
+    params, profile = layout.settings.params, layout.settings.profile
+    recipe = Recipe(
+        name="initial",
+        stage="initial",
+        schedule=profile.training.initial,
+        mix_prob=profile.initial.mix_prob,
+        speech_remix_prob=0,
+        seed=params.seed,
+    )
+    checkpoint = profile.initial.checkpoint
+    run(layout, recipe, at_home(checkpoint) if checkpoint else None)

@@ -1,0 +1,107 @@
+"""What the stages share: where each reads and writes, and how a stage ends."""
+
+import argparse
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from vocalremix.errors import one_line_errors
+from vocalremix.params import Cell, Settings, load
+
+ROOT = Path(__file__).resolve().parents[1]
+# In the temporary clone of `dvc exp run --temp` or the queue, the main repository; what must outlive the clone
+# (MLflow's store, interrupted work) and relative paths to data belong there.
+HOME = Path(os.environ.get("DVC_ROOT", ROOT))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The study's folders, as dvc.yaml names them."""
+
+    settings: Settings
+
+    @property
+    def data(self) -> Path:
+        """All data of the active profile."""
+        return ROOT / "data" / self.settings.params.profile
+
+    @property
+    def experiment(self) -> str:
+        """The MLflow experiment that gathers the profile's runs."""
+        return f"vocalremix-{self.settings.params.profile}"
+
+    @property
+    def music(self) -> Path:
+        """Songs: <part>/<song>/<stem>.wav."""
+        return self.data / "music"
+
+    @property
+    def speech_source(self) -> Path:
+        """Utterances as they came, or the list of a folder used in place."""
+        return self.data / "speech_source"
+
+    @property
+    def speech(self) -> Path:
+        """Utterances at 44.1 kHz."""
+        return self.data / "speech"
+
+    @property
+    def index(self) -> Path:
+        """The salient windows of all songs."""
+        return self.data / "index.csv"
+
+    @property
+    def augmented(self) -> Path:
+        """Static copies and their salient windows."""
+        return self.data / "augmented"
+
+    def run(self, name: str) -> Path:
+        """The checkpoint of a training."""
+        return self.data / "runs" / name
+
+    @property
+    def reports(self) -> Path:
+        """Scores, tables and figures of the active profile."""
+        return ROOT / "reports" / self.settings.params.profile
+
+    def scores(self, name: str) -> Path:
+        """The scores of a training."""
+        return self.reports / "scores" / name
+
+
+@contextmanager
+def stage() -> Iterator[Layout]:
+    """Give a stage its validated settings and folders; what the user can mend ends in one line and exit code 2."""
+    with one_line_errors():
+        yield Layout(load(ROOT))
+
+
+def read_cell() -> Cell:
+    """The cell of a matrix stage, from the command line that dvc.yaml gives it."""
+    parser = argparse.ArgumentParser()
+    for axis in Cell.__dataclass_fields__:
+        parser.add_argument(f"--{axis}", type=yaml.safe_load, required=True)
+    return Cell(**vars(parser.parse_args()))
+
+
+def at_home(path: Path) -> Path:
+    """A path of the profile; relative ones start at the repository's root."""
+    return HOME / path.expanduser()
+
+
+def provenance(layout: Layout) -> dict[str, str]:
+    """Where a run comes from, as MLflow tags: commit, DVC experiment, DVC stage and profile."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno", "src", "stages"], capture_output=True, text=True)
+    return {
+        "git.commit": commit + ("-dirty" if changed.stdout.strip() else ""),
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.stage": os.environ.get("DVC_STAGE", ""),
+        "profile": layout.settings.params.profile,
+    }

@@ -1,0 +1,18 @@
+"""Stage overfit: whether the model can learn 12 seconds by heart (thesis 5.3)."""
+
+from layout import stage
+from trainings import run
+
+from vocalremix.experiment import Recipe
+
+with stage() as layout:
+    recipe = Recipe(
+        name="overfit",
+        stage="overfit",
+        schedule=layout.settings.profile.training.overfit,
+        mix_prob=0,
+        speech_remix_prob=0,
+        seed=layout.settings.params.seed,
+        overfit=True,
+    )
+    run(layout, recipe, layout.run("initial"))

@@ -1,0 +1,11 @@
+"""Stage resample_speech: the utterances at the songs' sample rate."""
+
+from layout import at_home, stage
+
+from vocalremix.corpus.librispeech import resample_corpus
+from vocalremix.params import DemoSpeech
+
+with stage() as layout:
+    speech = layout.settings.profile.corpus.speech
+    source = layout.speech_source if isinstance(speech, DemoSpeech) else at_home(speech.path)
+    resample_corpus(source, layout.speech)

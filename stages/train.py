@@ -1,0 +1,18 @@
+"""Stage train: the final training, on songs and their static copies (thesis 5.5)."""
+
+from layout import stage
+from trainings import run
+
+from vocalremix.experiment import Recipe
+
+with stage() as layout:
+    params = layout.settings.params
+    recipe = Recipe(
+        name="train",
+        stage="train",
+        schedule=layout.settings.profile.training.train,
+        mix_prob=params.mix_prob,
+        speech_remix_prob=params.speech_remix_prob,
+        seed=params.seed,
+    )
+    run(layout, recipe, layout.run("initial"), copies=True)

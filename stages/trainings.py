@@ -1,0 +1,20 @@
+"""What the five training stages share."""
+
+from pathlib import Path
+
+from layout import HOME, Layout, provenance
+
+from vocalremix.experiment import Data, Recipe, train
+from vocalremix.tracking import Store
+
+
+def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = False) -> None:
+    """Train a recipe on the profile's data into the run's folder."""
+    data = Data(
+        music=layout.music,
+        windows=layout.index,
+        copies=layout.augmented if copies else None,
+        speech=layout.speech if recipe.speech_remix_prob > 0 else None,
+    )
+    store = Store(HOME, layout.experiment)
+    train(recipe, layout.settings, data, store, provenance(layout), start, layout.run(recipe.name))

@@ -1,0 +1,193 @@
+"""The command line: a real, small checkpoint on real files, and one line for every mistake."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import torch
+
+from vocalremix import checkpoint
+from vocalremix.cli import main
+from vocalremix.models import build
+from vocalremix.models.configs import BSRNNConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = BSRNNConfig(
+        flavour="paper",
+        bands=((8000, 2000), (22050, 14050)),
+        sample_rate=44100,
+        n_fft=512,
+        hop_samples=256,
+        features=4,
+        layers=1,
+        hidden=4,
+        mlp=8,
+        chunk_samples=8192,
+    )
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "checkpoint"
+    checkpoint.save(path, build(config, "vocals"), metadata={})
+    return path
+
+
+def write_song(path: Path, n_samples: int = 30_000, channels: int = 2, sample_rate: int = 44100) -> Path:
+    rng = np.random.default_rng(n_samples)
+    soundfile.write(path, 0.1 * rng.normal(size=(n_samples, channels)), sample_rate)
+    return path
+
+
+def separate(song: Path, output: Path, model: Path, *options: str) -> None:
+    main(["separate", str(song), "-o", str(output), "--checkpoint", str(model), "--device", "cpu", *options])
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The line on stderr with which a command ends in exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+def read(path: Path) -> tuple[npt.NDArray[np.float64], int]:
+    samples, sample_rate = soundfile.read(path, always_2d=True)
+    assert soundfile.info(path).subtype == "FLOAT"
+    return samples, sample_rate
+
+
+@pytest.mark.parametrize("name", ["song.wav", "my song.flac", "song.ogg"])
+@pytest.mark.parametrize(("channels", "sample_rate"), [(1, 48000), (2, 44100), (2, 22050)])
+def test_separate_writes_parts_that_add_up(
+    name: str, channels: int, sample_rate: int, tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = write_song(tmp_path / name, 30_001, channels, sample_rate)
+    separate(song, tmp_path / "out", model_path)
+    folder = tmp_path / "out" / song.stem
+    assert [path.name for path in sorted(folder.iterdir())] == ["accompaniment.wav", "vocals.wav"]
+    mixture, _ = soundfile.read(song, always_2d=True)
+    target, target_rate = read(folder / "vocals.wav")
+    accompaniment, accompaniment_rate = read(folder / "accompaniment.wav")
+    assert target_rate == accompaniment_rate == sample_rate
+    assert target.shape == accompaniment.shape == mixture.shape
+    np.testing.assert_allclose(target + accompaniment, mixture, atol=1e-6)
+    assert np.abs(target).max() > 0 and np.abs(accompaniment).max() > 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{folder / 'vocals.wav'}\n{folder / 'accompaniment.wav'}\n"
+    assert "chunk" in shown.err
+
+
+def test_separate_is_the_model_on_one_chunk(tmp_path: Path, model_path: Path) -> None:
+    song = write_song(tmp_path / "song.wav", 8192)
+    separate(song, tmp_path, model_path)
+    mixture, _ = soundfile.read(song, dtype="float32")
+    with torch.inference_mode():
+        expected = checkpoint.load(model_path)(torch.from_numpy(mixture.T)[None])[0].T
+    np.testing.assert_allclose(read(tmp_path / "song" / "vocals.wav")[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 500])
+def test_separate_takes_the_shortest_songs(n_samples: int, tmp_path: Path, model_path: Path) -> None:
+    separate(write_song(tmp_path / "song.wav", n_samples, sample_rate=48000), tmp_path, model_path)
+    assert read(tmp_path / "song" / "vocals.wav")[0].shape == (n_samples, 2)
+
+
+def test_separate_reads_what_only_ffmpeg_reads(tmp_path: Path, model_path: Path) -> None:
+    song = write_song(tmp_path / "song.wav", 30_000)
+    packed = tmp_path / "packed.m4a"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", song, "-c:a", "alac", packed], check=True)
+    separate(packed, tmp_path, model_path)
+    separate(song, tmp_path, model_path)
+    np.testing.assert_array_equal(
+        read(tmp_path / "packed" / "vocals.wav")[0], read(tmp_path / "song" / "vocals.wav")[0]
+    )
+
+
+def test_separate_again_replaces_its_own_result_only(
+    tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = write_song(tmp_path / "song.wav")
+    separate(song, tmp_path / "out", model_path)
+    first = (tmp_path / "out/song/vocals.wav").stat().st_ino
+    separate(song, tmp_path / "out", model_path, "--hop-s", "0.05")
+    assert (tmp_path / "out/song/vocals.wav").stat().st_ino != first
+    (tmp_path / "out/song/drums.wav").write_text("a stem of the user's")
+    capsys.readouterr()
+    arguments = ["-o", str(tmp_path / "out"), "--checkpoint", str(model_path)]
+    assert "drums.wav, which would be lost" in one_line(capsys, "separate", str(song), *arguments)
+    assert (tmp_path / "out/song/drums.wav").exists()
+
+
+def test_separate_never_replaces_its_input(
+    tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vocals").mkdir()
+    song = write_song(tmp_path / "vocals" / "vocals.wav")
+    before = song.read_bytes()
+    arguments = ["-o", str(tmp_path), "--checkpoint", str(model_path)]
+    assert "would be lost" in one_line(capsys, "separate", str(song), *arguments)
+    plain = song.rename(tmp_path / "song")
+    assert "is a file" in one_line(capsys, "separate", str(plain), *arguments)
+    assert plain.read_bytes() == before
+
+
+def test_separate_names_what_is_wrong(tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song = write_song(tmp_path / "song.wav")
+    wide = write_song(tmp_path / "wide.wav", channels=3)
+    text = tmp_path / "text.wav"
+    text.write_text("no audio")
+    out, model = str(tmp_path / "out"), str(model_path)
+
+    def message(song: Path, *options: str, model: str = model, out: str = out) -> str:
+        return one_line(capsys, "separate", str(song), "-o", out, "--checkpoint", model, *options)
+
+    assert "missing.wav: no such file" in message(tmp_path / "missing.wav")
+    assert "text.wav: not an audio file" in message(text)
+    assert "no-model" in message(song, model=str(tmp_path / "no-model"))
+    assert "hop_s 9" in message(song, "--hop-s", "9")
+    assert "batch_size 0" in message(song, "--batch-size", "0")
+    assert "cuda:99" in message(song, "--device", "cuda:99")
+    assert "cannot be written" in message(song, out=str(song))
+    assert not (tmp_path / "out").exists()
+    assert "wide.wav: 3 channels" in message(wide)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_separation_leaves_nothing(how: signal.Signals, tmp_path: Path, model_path: Path) -> None:
+    song = write_song(tmp_path / "song.wav", 44100 * 60)
+    command = [sys.executable, "-m", "vocalremix.cli", "separate", song, "-o", tmp_path / "out"]
+    command += ["--checkpoint", model_path, "--hop-s", "0.0002", "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        process.stderr.read(1)  # the progress bar: work has begun
+        process.send_signal(how)
+        process.stderr.read()
+    assert process.returncode == 128 + how
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_params_validates_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["params", str(ROOT)])
+    assert capsys.readouterr().out == "params.yaml and profiles/demo.yaml are valid\n"
+    content = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(content.replace("mix_prob: 0.8", "mix_prob: 1.8", 1))
+    assert "mix_prob" in one_line(capsys, "params", str(tmp_path))
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, vocalremix.cli; print({'torch', 'numpy', 'pandas', 'pydantic'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == "set()\n"
