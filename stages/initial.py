@@ -1,7 +1,7 @@
 """Stage initial: the checkpoint everything is fine-tuned from, imported or trained."""
 
 from layout import at_home, stage
-from trainings import run
+from trainings import run, take_over
 
 from vocalremix.experiment import Recipe
 
@@ -15,5 +15,7 @@ with stage() as layout:
         speech_remix_prob=0,
         seed=params.seed,
     )
-    checkpoint = profile.initial.checkpoint
-    run(layout, recipe, at_home(checkpoint) if checkpoint else None)
+    if profile.initial.checkpoint:
+        take_over(layout, recipe, at_home(profile.initial.checkpoint))
+    else:
+        run(layout, recipe, start=None)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from layout import HOME, Layout, provenance
 
-from vocalremix.experiment import Data, Recipe, train
+from vocalremix.experiment import Data, Recipe, import_initial, train
 from vocalremix.tracking import Store
 
 
@@ -16,5 +16,11 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
         copies=layout.augmented if copies else None,
         speech=layout.speech if recipe.speech_remix_prob > 0 else None,
     )
-    store = Store(HOME, layout.experiment)
-    train(recipe, layout.settings, data, store, provenance(layout), start, layout.run(recipe.name))
+    store, tags = Store(HOME, layout.experiment), provenance(layout)
+    train(recipe, layout.settings, data, store, tags, start, layout.run(recipe.name))
+
+
+def take_over(layout: Layout, recipe: Recipe, checkpoint: Path) -> None:
+    """Let a finished checkpoint stand for a training."""
+    store, tags = Store(HOME, layout.experiment), provenance(layout)
+    import_initial(checkpoint, recipe, layout.settings, store, tags, layout.run(recipe.name))

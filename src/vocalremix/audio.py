@@ -60,7 +60,7 @@ def _decode_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
     probe = subprocess.run(
-        [*"ffprobe -v error -select_streams a:0 -show_entries stream=sample_rate,channels -of json".split(), str(path)],
+        ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream", str(path)],
         capture_output=True,
         text=True,
     )
@@ -72,7 +72,7 @@ def _decode_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
     )
     if decoded.returncode != 0:
         reason = decoded.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(f"{path}: ffmpeg cannot decode it: {reason[-1] if reason else 'no reason given'}")
+        raise InputError(f"{path}: damaged or truncated; ffmpeg says {reason[-1] if reason else 'nothing'!r}")
     samples = np.frombuffer(bytearray(decoded.stdout), dtype="<f4").reshape(-1, int(streams[0]["channels"]))
     return samples, int(streams[0]["sample_rate"])
 

@@ -87,7 +87,7 @@ class RemixDataset(Dataset[Example]):
         gain_db: tuple[float, float] = (-10, 10),
         snr_db: tuple[float, float] = (-5, 15),
     ):
-        """Check the table and that the files it names are there; no audio is read yet.
+        """Check the table and the headers of the files it names; no audio is read yet.
 
         Args:
             music: the songs' folder, `<part>/<song>/<stem>.wav`.
@@ -106,8 +106,8 @@ class RemixDataset(Dataset[Example]):
             snr_db: range of speech over accompaniment.
 
         Raises:
-            InputError: the table is empty or names files that are not there, a probability is outside 0..1, the
-                crop is longer than a window, or speech is wanted and there is none.
+            InputError: the table is empty or names files that are missing or damaged, a probability is outside
+                0..1, the crop is longer than a window, or speech is wanted and there is none.
         """
         probabilities = {"mix_prob": mix_prob, "speech_remix_prob": speech_remix_prob, "gain_prob": gain_prob}
         for name, value in probabilities.items():
@@ -154,7 +154,9 @@ class RemixDataset(Dataset[Example]):
             for row, stem in zip(rows, self._windows.other_stems, strict=True)
         ]
         if draws.is_speech and self._speech:
-            parts, peaks = self._speech.draw(draws.rng, self._windows, draws.offset_samples)
+            parts, peaks = self._speech.draw(
+                draws.rng, self._windows.window_samples, draws.offset_samples, self._windows.crop_samples
+            )
             mixture, target = speech_remix(mix(others), parts, draws.snr_db, self._target_scaling, peaks)
         else:
             target = self._windows.read(index, self._windows.target, draws.offset_samples)
@@ -268,7 +270,7 @@ class _Windows:
         self.slack_samples = self.window_samples - crop_samples
         if self.slack_samples < 0:
             raise InputError(
-                f"crop_samples: {crop_samples} is longer than a window of {window_s:g} s ({self.window_samples} samples)"
+                f"crop_samples: {crop_samples} is longer than a window of {window_s:g} s, {self.window_samples} samples"
             )
         names = table[["part", "song", "copy"]]
         self._starts = table["start_sample"].to_numpy(dtype=np.int64)
@@ -276,9 +278,7 @@ class _Windows:
         self._names = list(names.drop_duplicates().itertuples(index=False, name=None))
         self._folders = [_folder(music, copies, *name) for name in self._names]
         self._files = _PcmFiles()
-        for folder in self._folders:
-            for stem in STEMS:
-                _check_is_file(folder / f"{stem}.wav", "the window table")
+        self._files.map(*(folder / f"{stem}.wav" for folder in self._folders for stem in STEMS))
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -297,7 +297,7 @@ def _folder(music: Path, copies: Path | None, part: str, song: str, copy: str) -
     if not copy or copy.startswith("shift_"):
         return music / part / song
     if copies is None:
-        raise InputError(f"{music}: the windows name the copy {copy} of {part}/{song}, but there is no folder of copies")
+        raise InputError(f"{music}: the windows name {copy} of {part}/{song}, but there is no folder of copies")
     return copies / part / song / copy
 
 
@@ -306,7 +306,8 @@ class _Speech:
 
     def __init__(self, root: Path) -> None:
         path = root / "utterances.csv"
-        _check_is_file(path, "speech_remix_prob above 0")
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; make the speech corpus or set speech_remix_prob to 0")
         table = pd.read_csv(path, dtype={"speaker": str}, keep_default_na=False)
         if table.empty or (table["n_samples"] < 1).any():
             raise InputError(f"{path}: lists no utterances or empty ones; make the speech corpus anew")
@@ -315,15 +316,16 @@ class _Speech:
             table[column].tolist() for column in ("start_sample", "n_samples", "peak")
         )
         self._files = _PcmFiles()
-        for path in set(self._paths):
-            _check_is_file(path, "utterances.csv")
+        self._files.map(*self._paths)
 
-    def draw(self, rng: np.random.Generator, windows: _Windows, offset_samples: int) -> tuple[list[Tensor], list[float]]:
+    def draw(
+        self, rng: np.random.Generator, window_samples: int, offset_samples: int, crop_samples: int
+    ) -> tuple[list[Tensor], list[float]]:
         """Utterances with replacement until a window is full: what of them falls in the crop, and their peaks."""
-        crop_end = offset_samples + windows.crop_samples
+        crop_end = offset_samples + crop_samples
         parts, peaks = [], []
         end = 0
-        while end < windows.window_samples:
+        while end < window_samples:
             row = int(rng.integers(len(self._paths)))
             begin, end = end, end + self._lengths[row]
             first, last = max(begin, offset_samples), min(end, crop_end)
@@ -331,11 +333,6 @@ class _Speech:
                 parts.append(self._files.read(self._paths[row], self._starts[row] + first - begin, last - first))
                 peaks.append(self._peaks[row])
         return parts, peaks
-
-
-def _check_is_file(path: Path, wanted_by: str) -> None:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, but {wanted_by} asks for it; run the pipeline again")
 
 
 class _PcmFiles:
@@ -347,10 +344,21 @@ class _PcmFiles:
     def __getstate__(self) -> dict[str, Any]:
         return {"_mapped": {}}
 
+    def map(self, *paths: Path) -> None:
+        """Map files `(samples, channels)` int16; raises InputError where one is missing or of another format."""
+        for path in paths:
+            if path not in self._mapped:
+                samples = map_pcm16(path)
+                assert isinstance(samples, np.memmap)
+                first = samples.offset // 2
+                # NumPy holds a file descriptor per map, and a corpus with its copies has more files than a process
+                # may open; torch closes the file.
+                whole = torch.from_file(str(path), size=first + samples.size, dtype=torch.int16)
+                self._mapped[path] = whole[first:].view(samples.shape)
+
     def read(self, path: Path, start_sample: int, n_samples: int) -> Tensor:
         """Returns `(channels, n_samples)` float32, zero outside of the file."""
-        if path not in self._mapped:
-            self._mapped[path] = _map(path)
+        self.map(path)
         samples = self._mapped[path]
         first, last = max(start_sample, 0), min(start_sample + n_samples, len(samples))
         waveform = torch.empty(samples.shape[1], n_samples)
@@ -359,15 +367,3 @@ class _PcmFiles:
         if first < last:
             waveform[:, first - start_sample : last - start_sample] = samples[first:last].T
         return waveform.mul_(1 / 32768)
-
-
-def _map(path: Path) -> Tensor:
-    """Maps a file as `(samples, channels)` int16.
-
-    NumPy holds a file descriptor per map, and a corpus with its copies has more files than a process may open;
-    torch closes the file.
-    """
-    samples = map_pcm16(path)
-    assert isinstance(samples, np.memmap)
-    whole = torch.from_file(str(path), size=(samples.offset + samples.nbytes) // 2, dtype=torch.int16)
-    return whole[samples.offset // 2 :].view(samples.shape)

@@ -34,8 +34,8 @@ def evaluate(
     by_name = {(song.part, song.name): song for song in songs(music)}
     rows: list[dict[str, Any]] = []
     per_song: list[dict[str, Any]] = []
-    groups = list(windows.groupby(["part", "song"]))
-    for (part, name), group in tqdm(groups, desc="evaluate", unit="song"):
+    for key, group in tqdm(list(windows.groupby(["part", "song"])), desc="evaluate", unit="song"):
+        part, name = map(str, key)
         if (part, name) not in by_name:
             raise InputError(f"{music}: no song {part}/{name}, which the index names; make the index anew")
         mixture, reference = read_mixture_and_target(by_name[part, name], target)
@@ -63,7 +63,7 @@ def evaluate(
 
 
 def as_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
-    """A summary's figures under flat names for MLflow: `test_usdr_db`, `test_window_usdr_db`, `test_mixture_usdr_db`."""
+    """A summary's figures under flat names: `test_usdr_db`, `test_window_usdr_db`, `test_mixture_usdr_db`."""
     metrics: dict[str, float] = {}
     for system, start in (("model", prefix), ("mixture", f"{prefix}_mixture")):
         scores = summary[system]
@@ -75,13 +75,8 @@ def as_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
 
 def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform]:
     """A song's mixture (the sum of its stems) and one stem, `(channels, samples)` float32 in -1..1."""
-    mixture = np.zeros((2, song.n_samples), dtype=np.float32)
-    for stem in STEMS:
-        waveform = map_pcm16(song.folder / f"{stem}.wav").T / np.float32(32768)
-        mixture += waveform
-        if stem == target:
-            reference = waveform
-    return mixture, reference
+    stems = {stem: np.divide(map_pcm16(song.folder / f"{stem}.wav").T, 32768, dtype=np.float32) for stem in STEMS}
+    return np.sum(list(stems.values()), axis=0, dtype=np.float32), stems[target]
 
 
 def _describe(window_table: pd.DataFrame) -> dict[str, dict[str, float]]:

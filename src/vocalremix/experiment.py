@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from vocalremix import checkpoint, training
 from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
 from vocalremix.errors import InputError
 from vocalremix.files import publish
-from vocalremix.models import SeparationModel, build
+from vocalremix.models import build
+from vocalremix.models.base import SeparationModel
 from vocalremix.params import Phase, Settings
 from vocalremix.tracking import Run, Store, open_run
 from vocalremix.windows import read_windows
@@ -50,7 +51,13 @@ class Data:
 
 
 def train(
-    recipe: Recipe, settings: Settings, data: Data, store: Store, tags: Mapping[str, str], start: Path | None, destination: Path
+    recipe: Recipe,
+    settings: Settings,
+    data: Data,
+    store: Store,
+    tags: Mapping[str, str],
+    start: Path | None,
+    destination: Path,
 ) -> None:
     """Train by a recipe, from the checkpoint at `start` or from scratch, and save checkpoint and history.
 
@@ -81,8 +88,9 @@ def train(
             data.music, valid_windows, target=target, crop_samples=model.chunk_samples, window_s=profile.sad.window_s
         )
     description = _description(recipe, settings, devices, model, train_windows, valid_windows)
-    scratch = store.root / "scratch" / _digest(recipe.stage, description, model.state_dict())
-    with _only_one(scratch), _tracked(recipe, store, tags, description, scratch) as run:
+    of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
+    scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model], model.state_dict())
+    with _only_one(scratch), _tracked(recipe, store, tags, description | of_model, scratch) as run:
         outcome = training.fit(
             model,
             examples,
@@ -109,19 +117,18 @@ def train(
         shutil.rmtree(scratch)
 
 
-def import_initial(source: Path, recipe: Recipe, settings: Settings, store: Store, tags: Mapping[str, str], destination: Path) -> None:
+def import_initial(
+    source: Path, recipe: Recipe, settings: Settings, store: Store, tags: Mapping[str, str], destination: Path
+) -> None:
     """Take a finished checkpoint, ours or amanteur's, as the study's initial one.
 
     Raises InputError where it does not fit the profile's model or the target.
     """
     model = checkpoint.load_initial(source, settings.profile.model, settings.params.target)
     description = {"source": source.name, "target": settings.params.target}
-    with publish(destination) as partial:
-        partial.mkdir()
-        with open_run(
-        store, recipe.name, params=description, tags={**tags, "stage": recipe.stage}, run_id_file=partial / "mlflow_run_id"
-        ) as run:
-            checkpoint.save(partial / "checkpoint", model, metadata={"mlflow_run_id": run.run_id, **description})
+    tags = {**tags, "stage": recipe.stage}
+    with open_run(store, recipe.name, params=description, tags=tags, run_id_file=None) as run:
+        checkpoint.save(destination, model, metadata={"mlflow_run_id": run.run_id, **description})
 
 
 def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -161,7 +168,7 @@ def _description(
     train_windows: pd.DataFrame,
     valid_windows: pd.DataFrame,
 ) -> dict[str, Any]:
-    """All that decides a training's result but the initial weights, as flat names and values for MLflow."""
+    """All that decides a training's result but model and initial weights, as flat names and values."""
     settings_in_use = {
         "target": settings.params.target,
         "speech_target_scaling": settings.params.speech_target_scaling,
@@ -179,14 +186,12 @@ def _description(
         "n_valid_windows": len(valid_windows),
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
-    shared = {**settings.profile.training.common.model_dump(), **settings.profile.sad.model_dump()}
-    of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
-    return settings_in_use | shared | of_model
+    return settings_in_use | settings.profile.training.common.model_dump() | settings.profile.sad.model_dump()
 
 
-def _digest(stage: str, description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:
+def _digest(description: Sequence[Any], weights: Mapping[str, torch.Tensor]) -> str:
     """Names the scratch of a training; two trainings share it only if they would end with the same weights."""
-    digest = hashlib.sha256(json.dumps([stage, description], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode())
     for name, tensor in weights.items():
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())
@@ -212,7 +217,7 @@ def _only_one(scratch: Path) -> Iterator[None]:
         yield
         return
     scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch.parent / f"{scratch.name}.lock").open("a+") as lock:
+    with (scratch / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -235,6 +240,10 @@ def _tracked(
         yield None
         return
     with open_run(
-        store, recipe.name, params=description, tags={**tags, "stage": recipe.stage}, run_id_file=scratch / "mlflow_run_id"
+        store,
+        recipe.name,
+        params=description,
+        tags={**tags, "stage": recipe.stage},
+        run_id_file=scratch / "mlflow_run_id",
     ) as run:
         yield run

@@ -94,7 +94,9 @@ def speech_remix(
         raise ValueError(f"target_scaling is {target_scaling!r}, expected one of {get_args(TargetScaling)}")
     parts = [utterances] if isinstance(utterances, Tensor) else utterances
     divisors = [peak(part) for part in parts] if peaks is None else peaks
-    normalised = [torch.atleast_2d(part) / (divisor or 1) for part, divisor in zip(parts, divisors, strict=True)]
+    normalised = [
+        part.reshape(-1, part.shape[-1]) / (divisor or 1) for part, divisor in zip(parts, divisors, strict=True)
+    ]
     speech = torch.cat(normalised, dim=-1)[:, : accompaniment.shape[-1]]
     if speech.shape[-1] < accompaniment.shape[-1]:
         raise ValueError(f"{speech.shape[-1]} samples of speech for {accompaniment.shape[-1]} of accompaniment")

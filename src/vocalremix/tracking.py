@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Store:
                 client.create_experiment(self.experiment, artifact_location=artifacts)
         return client
 
+    def experiment_id(self, client: mlflow.MlflowClient) -> str:
+        """The id under which MLflow keeps the experiment."""
+        experiment = client.get_experiment_by_name(self.experiment)
+        assert experiment is not None
+        return str(experiment.experiment_id)
+
 
 class Run:
     """One MLflow run that is being written."""
@@ -51,7 +57,7 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log finite and non-finite numbers alike at a step (an epoch)."""
-        now = get_current_time_millis()
+        now = round(time.time() * 1000)
         self._client.log_batch(self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
 
     def log_file(self, path: Path) -> None:
@@ -64,9 +70,11 @@ class Run:
 
 @contextmanager
 def open_run(
-    store: Store, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], run_id_file: Path
+    store: Store, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], run_id_file: Path | None
 ) -> Iterator[Run]:
     """Open a new run, or go on with the one that `run_id_file` names: a training killed and resumed is one run.
+
+    The file is written when the run is new; None for work that is never resumed.
 
     The run ends FINISHED when the block ends well, KILLED when it is interrupted, else FAILED. A run killed with
     SIGKILL stays RUNNING until it is taken up again.
@@ -74,14 +82,14 @@ def open_run(
     client = store.client()
     run = _resumed(client, run_id_file)
     if run is None:
-        experiment = client.get_experiment_by_name(store.experiment)
-        run = Run(client, client.create_run(experiment.experiment_id, run_name=name).info.run_id)
+        run = Run(client, client.create_run(store.experiment_id(client), run_name=name).info.run_id)
         client.log_batch(
             run.run_id,
             params=[Param(key, str(value)) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        run_id_file.write_text(run.run_id)
+        if run_id_file:
+            run_id_file.write_text(run.run_id)
     status = RunStatus.FAILED
     try:
         yield run
@@ -93,8 +101,8 @@ def open_run(
         client.set_terminated(run.run_id, RunStatus.to_string(status))
 
 
-def _resumed(client: mlflow.MlflowClient, run_id_file: Path) -> Run | None:
-    if not run_id_file.is_file():
+def _resumed(client: mlflow.MlflowClient, run_id_file: Path | None) -> Run | None:
+    if run_id_file is None or not run_id_file.is_file():
         return None
     run_id = run_id_file.read_text()
     try:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
 from vocalremix.errors import InputError
 from vocalremix.metrics import usdr
-from vocalremix.models import SeparationModel
+from vocalremix.models.base import SeparationModel
 from vocalremix.params import Common, Compute, Phase
 
 Row = dict[str, float]
@@ -35,7 +36,7 @@ MONITOR = "valid_usdr_db"
 
 def is_main_process() -> bool:
     """Whether this process speaks for the training; the others only compute."""
-    return bool(rank_zero_only.rank == 0)
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined, no-any-return]
 
 
 class Outcome(NamedTuple):
@@ -116,10 +117,12 @@ class SeparationTask(pl.LightningModule):
 
     def validation_step(self, batch: Example, _: int) -> None:
         """Logs loss and mean uSDR of fixed crops."""
-        size = len(batch.mixture)
-        log = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": size}
-        self.log("valid_loss", self.model.loss(batch.mixture, batch.target), **log)
-        self.log(MONITOR, usdr(self.model(batch.mixture).float(), batch.target).mean(), **log)
+        estimate = self.model(batch.mixture).float()
+        metrics = {
+            "valid_loss": self.model.loss(batch.mixture, batch.target),
+            MONITOR: torch.as_tensor(usdr(estimate, batch.target)).mean(),
+        }
+        self.log_dict(metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.mixture))
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clips by norm, and stops where a gradient is not finite.
@@ -130,28 +133,14 @@ class SeparationTask(pl.LightningModule):
         norm = clip_grad_norm_(self.model.parameters(), self.clip_norm)
         if not torch.isfinite(norm):
             keys, loss = self._last
-            raise _DivergenceError(keys.tolist(), f"step {self.global_step}: loss {float(loss)}, gradient norm {float(norm)}")
+            raise _DivergenceError(
+                keys.tolist(), f"step {self.global_step}: loss {float(loss)}, gradient norm {float(norm)}"
+            )
 
     def configure_optimizers(self) -> Any:
         """Adam; its rate follows the schedule epoch by epoch."""
         optimizer = Adam(self.model.parameters(), lr=1.0)
         return [optimizer], [LambdaLR(optimizer, lambda epoch: learning_rate(self.schedule, epoch))]
-
-    def on_train_epoch_start(self) -> None:
-        """Starts the epoch's clock."""
-        self._started = time.perf_counter()
-
-    def on_train_epoch_end(self) -> None:
-        """Adds the epoch to the history."""
-        names = [name for name in ("train_loss", "valid_loss", MONITOR) if name in self.trainer.callback_metrics]
-        self.history.append(
-            {
-                "epoch": self.current_epoch,
-                "learning_rate": learning_rate(self.schedule, self.current_epoch),
-                **{name: float(self.trainer.callback_metrics[name]) for name in names},
-                "seconds": time.perf_counter() - self._started,
-            }
-        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the history with the weights it belongs to."""
@@ -170,7 +159,7 @@ class _StopsAgain(EarlyStopping):
 
 
 class _Progress(pl.Callback):
-    """One bar for the whole training, so that the remaining time is the training's, and a report per epoch."""
+    """Keeps the history, and shows one bar for the whole training, so that its remaining time is the training's."""
 
     def __init__(self, name: str, n_epochs: int, on_epoch: Callable[[Row], None]):
         self._name, self._n_epochs, self._on_epoch = name, n_epochs, on_epoch
@@ -189,12 +178,22 @@ class _Progress(pl.Callback):
             mininterval=1.0,
         )
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SeparationTask)
-        row = pl_module.history[-1]
+        epoch, metrics = trainer.current_epoch, trainer.callback_metrics
+        row = {
+            "epoch": epoch,
+            "learning_rate": learning_rate(pl_module.schedule, epoch),
+            **{name: float(metrics[name]) for name in ("train_loss", "valid_loss", MONITOR) if name in metrics},
+            "seconds": time.perf_counter() - self._started,
+        }
+        pl_module.history.append(row)
         self._bar.set_postfix({name: f"{row[name]:.3g}" for name in ("train_loss", MONITOR) if name in row})
         if trainer.is_global_zero:
             self._on_epoch(row)
@@ -238,40 +237,39 @@ def fit(
         )
     n_epochs = sum(phase.epochs for phase in schedule)
     task = SeparationTask(model, schedule, common.clip_norm)
-    checkpoints = {"dirpath": scratch, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    last = ModelCheckpoint(filename="last", **checkpoints)
-    callbacks = [EMAWeightAveraging(decay=common.ema_decay), _Progress(name, n_epochs, on_epoch)]
+    checkpoint = partial(ModelCheckpoint, dirpath=scratch, save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[pl.Callback] = [
+        EMAWeightAveraging(decay=common.ema_decay),
+        _Progress(name, n_epochs, on_epoch),
+    ]
     if validation:
-        best = ModelCheckpoint(filename="best", monitor=MONITOR, mode="max", save_weights_only=True, **checkpoints)
-        callbacks += [_StopsAgain(MONITOR, mode="max", patience=common.patience), best]
-    trainer = pl.Trainer(
-        accelerator="gpu" if devices.accelerator == "cuda" else "cpu",
-        devices=devices.count,
-        strategy="ddp" if devices.count > 1 else "auto",
-        precision=devices.precision,
-        max_epochs=n_epochs,
-        default_root_dir=scratch,
-        callbacks=[*callbacks, last],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-    loader_options = {
-        "batch_size": common.batch_size,
-        "num_workers": workers,
-        "persistent_workers": workers > 0,
-        "pin_memory": devices.accelerator == "cuda",
-    }
-    sampler = EpochSampler(len(training), global_batch, seed, rank=trainer.global_rank, world=trainer.world_size)
-    resume = scratch / "last.ckpt"
+        callbacks += [
+            _StopsAgain(MONITOR, mode="max", patience=common.patience),
+            checkpoint(filename="best", monitor=MONITOR, mode="max", save_weights_only=True),
+        ]
     with _quiet():
+        trainer = pl.Trainer(
+            accelerator="gpu" if devices.accelerator == "cuda" else "cpu",
+            devices=devices.count,
+            strategy="ddp" if devices.count > 1 else "auto",
+            precision=devices.precision,
+            max_epochs=n_epochs,
+            default_root_dir=scratch,
+            callbacks=[*callbacks, checkpoint(filename="last")],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        loader = partial(DataLoader, batch_size=common.batch_size, pin_memory=devices.accelerator == "cuda")
+        sampler = EpochSampler(len(training), global_batch, seed, rank=trainer.global_rank, world=trainer.world_size)
+        resume = scratch / "last.ckpt"
         try:
             trainer.fit(
                 task,
-                DataLoader(training, sampler=sampler, **loader_options),
-                _validation_loader(validation, trainer, loader_options) if validation else None,
+                loader(training, sampler=sampler, num_workers=workers, persistent_workers=workers > 0),
+                loader(_share(validation, trainer)) if validation else None,
                 ckpt_path=resume if resume.is_file() else None,
             )
         except _DivergenceError as error:
@@ -286,12 +284,9 @@ def fit(
     return Outcome(task.history, result["epoch"])
 
 
-def _validation_loader(
-    validation: ValidationDataset, trainer: pl.Trainer, options: dict[str, Any]
-) -> DataLoader[Example]:
-    """Each process validates its share; the mean is taken over all examples."""
-    share = range(trainer.global_rank, len(validation), trainer.world_size)
-    return DataLoader(Subset(validation, share), **options | {"num_workers": 0, "persistent_workers": False})
+def _share(validation: ValidationDataset, trainer: pl.Trainer) -> Subset[Example]:
+    """What this process validates; the mean is taken over the examples of all."""
+    return Subset(validation, range(trainer.global_rank, len(validation), trainer.world_size))
 
 
 def _kill_other_processes(trainer: pl.Trainer) -> None:

@@ -46,6 +46,17 @@ def utterances(source: Path) -> list[Utterance]:
     return sorted(Utterance(_speaker(path), path.relative_to(source).as_posix(), path) for path in files)
 
 
+def write_listing(source: Path, destination: Path) -> None:
+    """Write `<destination>/listing.csv`: speaker, utterance and n_bytes of every file below `source`, which stays.
+
+    Raises InputError where there is no utterance.
+    """
+    rows = [(spoken.speaker, spoken.name, spoken.path.stat().st_size) for spoken in utterances(source)]
+    with publish(destination) as partial:
+        partial.mkdir()
+        pd.DataFrame(rows, columns=["speaker", "utterance", "n_bytes"]).to_csv(partial / "listing.csv", index=False)
+
+
 def resample_corpus(source: Path, destination: Path, sample_rate: int = SAMPLE_RATE, jobs: int = -1) -> None:
     """Write `<speaker>.wav` (mono PCM16, all utterances end to end) and utterances.csv to `destination`.
 

@@ -33,9 +33,7 @@ def write_report(settings: Settings, data: Path, scores: Path, destination: Path
         for table in tables.all_tables(study):
             (tables_folder / f"{table.name}.md").write_text(table.markdown())
             (tables_folder / f"{table.name}.csv").write_text(table.csv())
-        for name, figure in figures.all_figures(study):
-            # without matplotlib's version in it, the file is the same wherever the picture is
-            figure.savefig(figures_folder / f"{name}.png", metadata={"Software": None})
+        figures.save_all(study, figures_folder)
         summary.sweep_points(study).to_csv(plots_folder / "sweep.csv", index=False)
         summary.training_points(study).to_csv(plots_folder / "training.csv", index=False)
         metrics_file.write_text(json.dumps(summary.metrics(study), indent=1) + "\n")

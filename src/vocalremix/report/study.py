@@ -50,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """All runs of a study. `overfit` and `overfit_initial` are scored on the overfit's own windows, all else on test."""
+    """All runs of a study, scored on the test songs; `overfit` and `overfit_initial` on the overfit's own windows."""
 
     settings: Settings
     mixture: Scores

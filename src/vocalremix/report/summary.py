@@ -47,9 +47,7 @@ def training_points(study: Study) -> pd.DataFrame:
     runs |= {f"sweep/{cell.name}": run for cell, run in study.cells.items()}
     runs |= {"train": study.train, "train_full": study.train_full}
     histories = [
-        run.history.reindex(columns=columns).assign(run=name)
-        for name, run in runs.items()
-        if run.history is not None
+        run.history.reindex(columns=columns).assign(run=name) for name, run in runs.items() if run.history is not None
     ]
     points = pd.concat(histories, ignore_index=True).rename(columns={"valid_usdr_db": "valid_uSDR_db"})
     return points[["run", *points.columns.drop("run")]]

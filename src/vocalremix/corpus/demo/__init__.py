@@ -1,6 +1,5 @@
 """A corpus that needs no download: songs and speech synthesised here, the same for the same seed."""
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -55,9 +54,7 @@ def make_music(
         _run(tasks, len(parts), "songs", jobs)
 
 
-def make_speech(
-    destination: Path, n_speakers: int = 6, n_utterances: int = 8, seed: int = 0, jobs: int = -1
-) -> None:
+def make_speech(destination: Path, n_speakers: int = 6, n_utterances: int = 8, seed: int = 0, jobs: int = -1) -> None:
     """Write `n_utterances` of each speaker as a LibriSpeech tree, 16 kHz mono FLAC, 3 to 6 s each.
 
     `<destination>/demo-clean/<speaker>/<chapter>/<speaker>-<chapter>-<nnnn>.flac`. Deterministic, whole or not at
@@ -93,11 +90,13 @@ def _write_speaker(folder: Path, seed: int, index: int, n_utterances: int) -> No
 
 
 def _run(tasks: Iterable[tuple[Callable[..., None], Any, Any]], total: int, unit: str, jobs: int) -> None:
+    if jobs == 0:
+        raise InputError("demo corpus: jobs is 0; give a number of processes, or -1 for one on every core")
     done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
     for _ in tqdm(done, total=total, desc="demo corpus", unit=f" {unit}"):
         pass
 
 
 def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"demo corpus: {name} is {value!r}, not a whole number of at least {least}")

@@ -45,14 +45,20 @@ TEMPO_BPM = (80.0, 140.0)
 LOWEST_MIDI = (40.0, 56.0)
 RANGE_SEMITONES = 15
 
+SHORT_S = 15.0
+
+# fmt: off
 ADJECTIVES = (
-    "Amber Brass Broken Copper Crooked Distant Electric Empty Faded Fearless Golden Hollow Honest Idle Ivory Late "
-    "Lonely Lucky Marble Midnight Northern Paper Patient Quiet Restless Salt Scarlet Second Silver Slow Velvet Wild"
-).split()
+    "Amber", "Brass", "Broken", "Copper", "Crooked", "Distant", "Electric", "Empty", "Faded", "Fearless", "Golden",
+    "Hollow", "Honest", "Idle", "Ivory", "Late", "Lonely", "Lucky", "Marble", "Midnight", "Northern", "Paper",
+    "Patient", "Quiet", "Restless", "Salt", "Scarlet", "Second", "Silver", "Slow", "Velvet", "Wild",
+)
 NOUNS = (
-    "Anchor Avenue Balcony Bridge Carousel Chimney Compass Ferry Garden Harbour Heron Island Kite Ladder Lantern Letter "
-    "Magpie Meadow Mirror Orchard Parade Pilot River Satellite Shadow Signal Staircase Summer Thunder Train Window Winter"
-).split()
+    "Anchor", "Avenue", "Balcony", "Bridge", "Carousel", "Chimney", "Compass", "Ferry", "Garden", "Harbour", "Heron",
+    "Island", "Kite", "Ladder", "Lantern", "Letter", "Magpie", "Meadow", "Mirror", "Orchard", "Parade", "Pilot",
+    "River", "Satellite", "Shadow", "Signal", "Staircase", "Summer", "Thunder", "Train", "Window", "Winter",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class SongPlan:
     bass_sound: str
     beat: str
     vocals_db: float
+    break_at: float
 
     @property
     def beat_s(self) -> float:
@@ -111,12 +118,13 @@ class SongPlan:
         return [self.pitch(self.root(bar) + third) for third in (0, 2, 4)]
 
     @property
-    def instrumental(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The intro and the break, `(start_s, end_s)`, in which nobody sings."""
+    def instrumental(self) -> tuple[tuple[float, float], ...]:
+        """The intro and the break, `(start_s, end_s)`, in which nobody sings; short songs have neither."""
+        if self.duration_s < SHORT_S:
+            return ()
         intro_s = 0.06 * self.duration_s
         break_s = min(max(0.16 * self.duration_s, 4.5), 0.25 * self.duration_s)
-        # Somewhere from 35 to 65 % of the song; where exactly differs from song to song like the tempo does.
-        start_s = self.duration_s * (0.35 + 0.14 * (self.bpm % 7) / 7)
+        start_s = self.break_at * self.duration_s
         return (0.0, intro_s), (start_s, start_s + break_s)
 
 
@@ -148,8 +156,9 @@ def plan_song(seed: int, index: int, duration_s: float) -> SongPlan:
         chord_sound=CHORD_SOUNDS[(turns[0] + index) % len(CHORD_SOUNDS)],
         lead_sound=LEAD_SOUNDS[(turns[1] + index + index // 4) % len(LEAD_SOUNDS)],
         bass_sound=BASS_SOUNDS[(turns[2] + index) % len(BASS_SOUNDS)],
-        beat=BEATS[(turns[3] + index + index // 4) % len(BEATS)],
+        beat=BEATS[(turns[3] - index + index // 4) % len(BEATS)],
         vocals_db=float(rng.uniform(-4.0, -1.5)),
+        break_at=float(rng.uniform(0.35, 0.5)),
     )
 
 
@@ -160,10 +169,10 @@ def _singer(height: float, rng: np.random.Generator) -> Voice:
         low_hz=float(midi_to_hz(low_midi)),
         high_hz=float(midi_to_hz(low_midi + RANGE_SEMITONES)),
         formant_scale=0.98 + 0.2 * height + rng.uniform(-0.04, 0.04),
-        tilt_hz=rng.uniform(1200, 3500),
+        tilt_hz=rng.uniform(2500, 7000),
         breathiness=rng.uniform(0.1, 0.7),
         vibrato_hz=rng.uniform(4.6, 6.6),
-        vibrato_cents=rng.uniform(20, 60),
+        vibrato_cents=rng.uniform(30, 70),
     )
 
 
@@ -186,8 +195,8 @@ def melody(
             rung = min(max(rung + step, 0), len(ladder) - 1)
             if beat % 2 == 0:
                 chord = {pitch % 12 for pitch in plan.chord(first_bar + int(beat) // 4)}
-                tones = [i for i, midi in enumerate(ladder) if midi % 12 in chord]
-                rung = min(tones, key=lambda tone, at=rung: (abs(tone - at), tone))
+                tones = np.array([tone for tone, midi in enumerate(ladder) if midi % 12 in chord])
+                rung = int(tones[np.argmin(np.abs(tones - rung))])
             start_s = first_bar * plan.bar_s + beat * plan.beat_s
             end_s = start_s + length * plan.beat_s
             if end_s <= plan.duration_s and not any(a < end_s and start_s < b for a, b in rests):

@@ -25,7 +25,7 @@ def speaker(seed: int, index: int) -> tuple[Voice, float]:
         low_hz=low_hz,
         high_hz=low_hz * 2 ** (2 / 3),
         formant_scale=rng.uniform(1.1, 1.22) if woman else rng.uniform(0.94, 1.06),
-        tilt_hz=rng.uniform(900, 3000),
+        tilt_hz=rng.uniform(2000, 6000),
         breathiness=rng.uniform(0.1, 0.8),
     )
     return voice, rng.uniform(3.8, 5.8)

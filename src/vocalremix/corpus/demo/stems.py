@@ -13,6 +13,7 @@ from vocalremix.corpus.demo.synthesis import (
     Track,
     faded,
     filtered,
+    held,
     midi_to_hz,
     noise,
     one_pole,
@@ -28,6 +29,7 @@ from vocalremix.corpus.demo.synthesis import (
 from vocalremix.corpus.demo.voice import ONSETS, VOWELS_HZ, Syllable, n_frames, resonance, utter
 
 PEAK = 0.9
+BODY_HZ = (290.0, 470.0, 1100.0, 2600.0)
 
 # Steps of sixteen per bar for kick and snare, and the hi-hat's spacing.
 GROOVES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
@@ -57,7 +59,7 @@ def make_stems(plan: SongPlan, rng: np.random.Generator) -> dict[str, Waveform]:
         "bass": bass(plan, n_samples, rng),
         "other": other(plan, n_samples, rng),
     }
-    for name, level_db in (("drums", 0.0), ("bass", -1.0), ("other", 1.5)):
+    for name, level_db in (("drums", 0.0), ("bass", -1.0), ("other", 2.5)):
         stems[name] *= np.float32(10 ** ((level_db + rng.uniform(-1, 1)) / 20) / rms(stems[name]))
     accompaniment = stems["drums"] + stems["bass"] + stems["other"]
     stems["vocals"] *= np.float32(10 ** (plan.vocals_db / 20) * rms(accompaniment) / rms(stems["vocals"]))
@@ -75,7 +77,9 @@ def vocals(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform
     notes = melody(plan, plan.singer.low_hz, plan.singer.high_hz, plan.instrumental, rng)
     pitch_hz = sung_pitch(notes, plan.singer.vibrato_hz, plan.singer.vibrato_cents, n_frames(n_samples, SAMPLE_RATE))
     voice = utter(plan.singer, lyrics(notes, rng), pitch_hz, n_samples, SAMPLE_RATE, rng)
-    dry = panned(filtered(voice, "highpass", 70, SAMPLE_RATE), rng.uniform(-0.06, 0.06))
+    # The mixing engineer's treble lift, without which a cascade of formants sounds like a telephone.
+    bright = filtered(voice, "highpass", 70, SAMPLE_RATE) + 2 * filtered(voice, "highpass", 5000, SAMPLE_RATE)
+    dry = panned(bright, rng.uniform(-0.06, 0.06))
     return reverberated(dry, rng, decay_s=rng.uniform(0.4, 0.9), wet=rng.uniform(0.1, 0.25), sample_rate=SAMPLE_RATE)
 
 
@@ -87,9 +91,7 @@ def sung_pitch(notes: Sequence[Note], vibrato_hz: float, vibrato_cents: float, f
         start, end = (round(at_s * CONTROL_RATE) for at_s in (note.start_s, note.start_s + note.duration_s))
         midi[start:end] = note.midi
         vibrato[min(start + CONTROL_RATE // 5, end) : end] = 1
-    known = np.flatnonzero(~np.isnan(midi))
-    latest = np.searchsorted(known, np.arange(frames), side="right") - 1
-    midi = gaussian_filter1d(midi[known[np.maximum(latest, 0)]], 0.03 * CONTROL_RATE)
+    midi = gaussian_filter1d(held(midi), 0.03 * CONTROL_RATE)
     depth = gaussian_filter1d(vibrato, 0.06 * CONTROL_RATE) * vibrato_cents / 100
     return midi_to_hz(midi + depth * np.sin(2 * np.pi * vibrato_hz * np.arange(frames) / CONTROL_RATE))
 
@@ -152,7 +154,7 @@ def drums(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform:
         played = placed(((start_s, drum, loudness) for start_s, loudness in hits[name]), n_samples, SAMPLE_RATE)
         mix += panned(played, side * pans[name])
     room = reverberated(mix, rng, decay_s=rng.uniform(0.2, 0.5), wet=0.12, sample_rate=SAMPLE_RATE)
-    return np.tanh(1.5 * room)
+    return np.asarray(np.tanh(1.5 * room), dtype=np.float32)
 
 
 def drum_kit(rng: np.random.Generator) -> dict[str, Samples]:
@@ -181,7 +183,7 @@ def drum_kit(rng: np.random.Generator) -> dict[str, Samples]:
 
 
 def bass(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform:
-    """A bass line on the roots of the chords: a filtered sawtooth, a plucked string, or a low sine; mono in the centre."""
+    """A line on the roots of the chords: a filtered sawtooth, a plucked string, or a low sine; in the centre."""
     line = BASS_LINES[rng.integers(len(BASS_LINES))]
     notes = [
         Note(
@@ -193,10 +195,9 @@ def bass(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform:
         for step, length, interval in line
     ]
     if plan.bass_sound == "pluck":
-        strings = {
-            note: plucked(float(midi_to_hz(note.midi)), note.duration_s, 0.5, 0.2, SAMPLE_RATE) for note in notes
-        }
-        played = placed(((note.start_s, strings[note], 1.0) for note in notes), n_samples, SAMPLE_RATE)
+        strings = (plucked(float(midi_to_hz(note.midi)), note.duration_s, 0.5, 0.2, SAMPLE_RATE) for note in notes)
+        sounding = ((note.start_s, string, 1.0) for note, string in zip(notes, strings, strict=True))
+        played = placed(sounding, n_samples, SAMPLE_RATE)
     else:
         pitch_hz, loudness = monophonic(notes, n_samples, glide_s=0.008, attack_s=0.004, decay_s=0.6)
         if plan.bass_sound == "saw":
@@ -220,9 +221,7 @@ def monophonic(
         end = min(n_samples, round((note.start_s + note.duration_s) * SAMPLE_RATE))
         pitch_hz[start:end] = midi_to_hz(note.midi)
         loudness[start:end] = np.exp(-np.arange(max(0, end - start)) / (decay_s * SAMPLE_RATE))
-    changes = np.flatnonzero(~np.isnan(pitch_hz))
-    latest = np.maximum(np.searchsorted(changes, np.arange(n_samples), side="right") - 1, 0)
-    return one_pole(pitch_hz[changes[latest]], glide_s, SAMPLE_RATE), one_pole(loudness, attack_s, SAMPLE_RATE)
+    return one_pole(held(pitch_hz), glide_s, SAMPLE_RATE), one_pole(loudness, attack_s, SAMPLE_RATE)
 
 
 def other(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform:
@@ -253,7 +252,9 @@ def chords(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform
             for eighth in rhythm
             for place, midi in enumerate(voicing)
         ]
-        sounds = {midi: struck(float(midi_to_hz(midi)), 2.0, 0.7, 1.0, 1.5, SAMPLE_RATE) for _, midi, _ in hits}
+        sounds = {
+            midi: struck(float(midi_to_hz(midi)), 2.0, 0.7, 1.0, 1.5, SAMPLE_RATE) for midi in {hit[1] for hit in hits}
+        }
     else:
         order = rng.permutation([0, 1, 2, 3, 4, 5])
         hits = []
@@ -283,7 +284,8 @@ def pad(plan: SongPlan, voicings: Sequence[Sequence[int]], n_samples: int, rng: 
             detuned_hz = pitch_hz * 2 ** (rng.uniform(-8, 8) / 1200)
             mix[channel] += sawtooth(detuned_hz, SAMPLE_RATE, phase=rng.random())
     swell = 1 + 0.3 * np.sin(2 * np.pi * np.arange(n_samples) / (2 * plan.bar_s * SAMPLE_RATE))
-    return filtered(mix, "lowpass", rng.uniform(900, 2500), SAMPLE_RATE) * swell.astype(np.float32)
+    mix *= swell.astype(np.float32)
+    return filtered(mix, "lowpass", rng.uniform(900, 2500), SAMPLE_RATE)
 
 
 def organ(plan: SongPlan, voicings: Sequence[Sequence[int]], n_samples: int) -> Waveform:
@@ -317,19 +319,19 @@ def lead(plan: SongPlan, n_samples: int, rng: np.random.Generator) -> Waveform:
     pitch_hz = to_samples(control_hz, n_samples, SAMPLE_RATE)
     if plan.lead_sound == "flute":
         phase = 2 * np.pi * np.cumsum(pitch_hz / SAMPLE_RATE)
-        tone = np.sin(phase) + 0.25 * np.sin(2 * phase) + 0.1 * np.sin(3 * phase)
-        tone += 0.1 * filtered(noise(rng, n_samples), "highpass", 1500, SAMPLE_RATE)
+        partials = np.sin(phase) + 0.25 * np.sin(2 * phase) + 0.1 * np.sin(3 * phase)
+        tone = partials.astype(np.float32) + 0.05 * filtered(noise(rng, n_samples), "lowpass", 4000, SAMPLE_RATE)
     elif plan.lead_sound == "fiddle":
         tone = bodied(filtered(sawtooth(pitch_hz, SAMPLE_RATE), "lowpass", 3500, SAMPLE_RATE))
     else:
         wave = sawtooth(pitch_hz, SAMPLE_RATE) - sawtooth(pitch_hz, SAMPLE_RATE, phase=rng.uniform(0.25, 0.5))
         tone = filtered(wave, "lowpass", rng.uniform(1500, 4000), SAMPLE_RATE)
-    return panned((tone * loudness).astype(np.float32), pan)
+    return panned(tone * loudness.astype(np.float32), pan)
 
 
 def bodied(waveform: Samples) -> Samples:
-    """Sound through a wooden body: three fixed resonances, which the singer's formants can be taken for."""
+    """Sound through a wooden body: four fixed resonances, which the singer's formants can be taken for."""
     spectrum = np.fft.rfft(waveform)
-    frequencies_hz = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
-    body = sum(resonance(frequencies_hz, hz, 0.3 * hz) for hz in (290.0, 470.0, 1100.0, 2600.0))
+    frequencies_hz = np.asarray(np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE), dtype=np.float64)
+    body = np.sum([resonance(frequencies_hz, hz, 0.3 * hz) for hz in BODY_HZ], axis=0)
     return np.fft.irfft(spectrum * body, len(waveform)).astype(np.float32)

@@ -4,6 +4,7 @@ Mono waveforms are `(samples,)`, stereo ones `(2, samples)`, float32 unless said
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,21 @@ CONTROL_RATE = 100  # frames per second of everything that moves slowly: pitch, 
 
 def midi_to_hz(midi: npt.ArrayLike) -> Track:
     """Frequency in Hz of MIDI note numbers, A4 = 69 = 440 Hz, equal temperament."""
-    return 440.0 * 2.0 ** ((np.asarray(midi, dtype=np.float64) - 69) / 12)
+    semitones = np.asarray(midi, dtype=np.float64) - 69
+    return np.asarray(440.0 * np.exp2(semitones / 12), dtype=np.float64)
 
 
 def to_samples(track: Track, n_samples: int, sample_rate: int) -> Track:
     """Interpolate a track `(frames,)` at CONTROL_RATE to `(samples,)`."""
     frames = np.arange(n_samples) * (CONTROL_RATE / sample_rate)
-    return np.interp(frames, np.arange(len(track)), track)
+    return np.asarray(np.interp(frames, np.arange(len(track)), track), dtype=np.float64)
+
+
+def held(track: Track) -> Track:
+    """Fill the gaps (NaN) of a track along its first axis with the value before them, leading ones with the first."""
+    known = ~np.isnan(track).reshape(len(track), -1).any(axis=1)
+    latest = np.maximum.accumulate(np.where(known, np.arange(len(track)), np.argmax(known)))
+    return track[latest]
 
 
 def sawtooth(f0_hz: Track, sample_rate: int, phase: float = 0.0) -> Samples:
@@ -32,9 +41,9 @@ def sawtooth(f0_hz: Track, sample_rate: int, phase: float = 0.0) -> Samples:
     Differentiated parabolic wave, which aliases far less than the naive ramp (Välimäki, "Discrete-time
     synthesis of the sawtooth waveform with reduced aliasing", IEEE Signal Processing Letters 12, 2005).
     """
-    ramp = 2 * ((np.cumsum(f0_hz / sample_rate) + phase) % 1.0) - 1
+    ramp = (2 * ((np.cumsum(f0_hz / sample_rate) + phase) % 1.0) - 1).astype(np.float32)
     parabola = ramp**2
-    return (np.diff(parabola, prepend=parabola[0]) * (sample_rate / 4) / f0_hz).astype(np.float32)
+    return np.diff(parabola, prepend=parabola[0]) * (sample_rate / 4 / f0_hz).astype(np.float32)
 
 
 def plucked(f0_hz: float, duration_s: float, decay_s: float, position: float, sample_rate: int) -> Samples:
@@ -82,8 +91,10 @@ def faded(note: npt.NDArray[np.floating], sample_rate: int, fade_s: float = 0.00
     return result
 
 
-def filtered(waveform: Samples, kind: str, cutoff_hz: float, sample_rate: int, order: int = 2) -> Samples:
-    """Butterworth "lowpass" or "highpass" along the last axis."""
+def filtered(
+    waveform: Samples, kind: Literal["lowpass", "highpass"], cutoff_hz: float, sample_rate: int, order: int = 2
+) -> Samples:
+    """Butterworth filter along the last axis."""
     sections = signal.butter(order, cutoff_hz, btype=kind, fs=sample_rate, output="sos")
     return np.asarray(signal.sosfilt(sections.astype(np.float32), waveform), dtype=np.float32)
 
@@ -117,7 +128,7 @@ def time_varying_filter(waveform: Samples, responses: npt.NDArray[np.complex64],
 
 def bin_frequencies_hz(sample_rate: int) -> Track:
     """The frequencies `(2 * hop + 1,)` at which `time_varying_filter` wants responses, at CONTROL_RATE hops."""
-    return np.fft.rfftfreq(4 * (sample_rate // CONTROL_RATE), 1 / sample_rate)
+    return np.asarray(np.fft.rfftfreq(4 * (sample_rate // CONTROL_RATE), 1 / sample_rate), dtype=np.float64)
 
 
 def placed(notes: Iterable[tuple[float, Samples, float]], n_samples: int, sample_rate: int) -> Samples:
@@ -136,12 +147,10 @@ def panned(waveform: Samples, pan: float) -> Samples:
     return np.stack([waveform * np.float32(np.cos(angle)), waveform * np.float32(np.sin(angle))])
 
 
-def reverberated(
-    waveform: Samples, rng: np.random.Generator, decay_s: float, wet: float, sample_rate: int
-) -> Samples:
+def reverberated(waveform: Samples, rng: np.random.Generator, decay_s: float, wet: float, sample_rate: int) -> Samples:
     """Add a room to stereo: exponentially dying noise, different left and right; -60 dB after `decay_s`."""
     n_tail = round(decay_s * sample_rate)
     tail = rng.standard_normal((2, n_tail)) * 10 ** (-3 * np.arange(n_tail) / n_tail)
-    tail = filtered((tail / np.linalg.norm(tail, axis=1, keepdims=True)).astype(np.float32), "lowpass", 5000, sample_rate)
-    room = signal.oaconvolve(waveform, tail, axes=1)[:, : waveform.shape[1]]
+    tail = (tail / np.linalg.norm(tail, axis=1, keepdims=True)).astype(np.float32)
+    room = signal.oaconvolve(waveform, filtered(tail, "lowpass", 5000, sample_rate), axes=1)[:, : waveform.shape[1]]
     return np.asarray(waveform + wet * room, dtype=np.float32)

@@ -13,6 +13,7 @@ from vocalremix.corpus.demo.synthesis import (
     Track,
     bin_frequencies_hz,
     filtered,
+    held,
     noise,
     sawtooth,
     time_varying_filter,
@@ -42,6 +43,7 @@ UPPER_FORMANTS_HZ = tuple(range(3500, 21000, 1000))
 
 GLIDE_S = 0.025  # how fast the articulators move: standard deviation of the smoothing of the formants
 ONSET_S = 0.012  # the same of the voicing
+FRICATION_GAIN = 0.6  # brings /s/ to about 15 dB below the vowels
 LEVELLING = 0.5  # compression of the voiced part: 0 none, 1 all syllables equally loud
 
 
@@ -112,7 +114,7 @@ class Syllable:
 
 @dataclass(frozen=True)
 class Articulation:
-    """What the articulators do: tracks `(frames,)` at CONTROL_RATE, formants `(frames, 3)`, noise bands `(frames, 2)`."""
+    """Tracks `(frames,)` at CONTROL_RATE of what the articulators do; formants `(frames, 3)`, bands `(frames, 2)`."""
 
     voicing: Track
     aspiration: Track
@@ -145,19 +147,19 @@ def utter(
     voicing = to_samples(plan.voicing, n_samples, sample_rate).astype(np.float32)
     hiss = noise(rng, n_samples)
     glottis = filtered(sawtooth(pitch_hz, sample_rate), "lowpass", voice.tilt_hz, sample_rate, order=1)
-    aspiration = 0.15 * voice.breathiness * voicing + to_samples(0.15 * plan.aspiration, n_samples, sample_rate)
+    aspiration = 0.3 * voice.breathiness * voicing + to_samples(0.15 * plan.aspiration, n_samples, sample_rate)
     breath = filtered(hiss, "highpass", 1000, sample_rate) * aspiration.astype(np.float32)
     response = tract_response(plan.formants_hz * voice.formant_scale, f0_hz, voice.formant_scale, sample_rate)
     voiced = time_varying_filter(glottis * voicing + breath, response, hop_samples)
     frication = to_samples(plan.frication, n_samples, sample_rate).astype(np.float32)
     fricative = time_varying_filter(hiss * frication, band_response(plan.band_hz, sample_rate), hop_samples)
-    return levelled(voiced, sample_rate) + np.float32(0.25) * fricative
+    return levelled(voiced, sample_rate) + np.float32(FRICATION_GAIN) * fricative
 
 
 def articulate(syllables: Sequence[Syllable], frames: int) -> Articulation:
     """Lay syllables out as tracks and smooth them, which makes the formants glide from sound to sound."""
     voicing, aspiration, frication = np.zeros(frames), np.zeros(frames), np.zeros(frames)
-    formants_hz, band_hz = np.zeros((frames, 3)), np.tile([1000.0, 8000.0], (frames, 1))
+    formants_hz, band_hz = np.full((frames, 3), np.nan), np.tile([1000.0, 8000.0], (frames, 1))
 
     def span(start_s: float, end_s: float) -> slice:
         return slice(max(0, round(start_s * CONTROL_RATE)), max(0, round(end_s * CONTROL_RATE)))
@@ -173,14 +175,11 @@ def articulate(syllables: Sequence[Syllable], frames: int) -> Articulation:
         band_hz[onset] = consonant.band_hz
         formants_hz[onset] = consonant.formants_hz or VOWELS_HZ[syllable.vowel]
         formants_hz[vowel], formants_hz[offglide] = VOWELS_HZ[syllable.vowel], VOWELS_HZ[syllable.glide_to]
-    shaped = np.flatnonzero(formants_hz[:, 0])
-    latest = np.searchsorted(shaped, np.arange(frames), side="right") - 1
-    formants_hz = formants_hz[shaped[np.maximum(latest, 0)]]
     return Articulation(
         voicing=gaussian_filter1d(voicing, ONSET_S * CONTROL_RATE),
         aspiration=gaussian_filter1d(aspiration, 2.5 * ONSET_S * CONTROL_RATE),
         frication=gaussian_filter1d(frication, 0.5),
-        formants_hz=gaussian_filter1d(formants_hz, GLIDE_S * CONTROL_RATE, axis=0),
+        formants_hz=gaussian_filter1d(held(formants_hz), GLIDE_S * CONTROL_RATE, axis=0),
         band_hz=band_hz,
     )
 
@@ -195,21 +194,19 @@ def tract_response(
     """
     frequencies_hz = bin_frequencies_hz(sample_rate)
     upper_hz = [hz * formant_scale for hz in UPPER_FORMANTS_HZ if hz * formant_scale < sample_rate / 2]
-    response = np.prod([resonance(frequencies_hz, hz, 0.06 * hz) for hz in upper_hz], axis=0).astype(np.complex64)
+    response = np.prod([resonance(frequencies_hz, hz, 0.06 * hz) for hz in upper_hz], axis=0)
     tuned_hz = np.column_stack([np.maximum(formants_hz[:, 0], f0_hz), formants_hz[:, 1:]])
     responses = np.tile(response, (len(formants_hz), 1))
     for formant, bandwidth_hz in enumerate(BANDWIDTHS_HZ):
-        responses *= resonance(frequencies_hz.astype(np.float32), tuned_hz[:, formant, None], bandwidth_hz)
+        responses *= resonance(frequencies_hz, tuned_hz[:, formant, None], bandwidth_hz)
     return responses
 
 
-def resonance(
-    frequencies_hz: npt.NDArray[np.floating], formant_hz: npt.ArrayLike, bandwidth_hz: float
-) -> npt.NDArray[np.complexfloating]:
-    """Frequency response of one formant, a pair of poles, 1 at 0 Hz (Fant, Acoustic Theory of Speech Production, 1960)."""
-    squared = np.asarray(formant_hz, dtype=frequencies_hz.dtype) ** 2 + frequencies_hz.dtype.type(bandwidth_hz / 2) ** 2
-    damping = 1j * frequencies_hz * frequencies_hz.dtype.type(bandwidth_hz)
-    return squared / (squared - frequencies_hz**2 + damping)
+def resonance(frequencies_hz: Track, formant_hz: npt.ArrayLike, bandwidth_hz: float) -> npt.NDArray[np.complex64]:
+    """Frequency response of one formant, a pair of poles, 1 at 0 Hz (Fant, Acoustic Theory of Speech Production)."""
+    squared = np.asarray(formant_hz, dtype=np.float32) ** 2 + np.float32(bandwidth_hz / 2) ** 2
+    bins_hz = frequencies_hz.astype(np.float32)
+    return np.asarray(squared / (squared - bins_hz**2 + np.complex64(1j * bandwidth_hz) * bins_hz), dtype=np.complex64)
 
 
 def band_response(band_hz: Track, sample_rate: int) -> npt.NDArray[np.complex64]:

@@ -1,0 +1,237 @@
+"""The thesis's figures 5.2 and 5.3 for a study, and the training curves."""
+
+import math
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vocalremix.params import Cell
+from vocalremix.report.study import METRICS, Metric, Run, Study
+from vocalremix.statistics import bootstrap_songs
+
+# Okabe and Ito's colours, told apart by colour-blind readers too
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+GREY = "#6b6b6b"
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
+WIDTH_IN = 8.0
+LONGEST_NAME = 34
+MOST_MARKERS = 30
+
+
+def save_all(study: Study, folder: Path) -> None:
+    """Write every figure to `folder` as PNG, 1200 pixels wide."""
+    figures = {
+        "figure_5_2_speech": _speech,
+        "figure_5_3_songs": _songs,
+        "training": _training,
+        "training_sweep": _training_sweep,
+    }
+    with rc_context(STYLE):
+        for name, draw in figures.items():
+            # matplotlib's version stays out of the file: the same study gives the same bytes
+            draw(study).savefig(folder / f"{name}.png", metadata={"Software": None})
+
+
+def _speech(study: Study) -> Figure:
+    """SDR against speech_remix_prob: one panel per metric, one line per combination of the other axes."""
+    figure = _figure(4.0)
+    lines = _lines(study)
+    n_seeds = len(study.settings.params.sweep.seed)
+    seeds = f", mean of {n_seeds} seeds" if n_seeds > 1 else ""
+    panels = figure.subplots(1, len(METRICS))
+    for panel, metric in zip(panels, METRICS, strict=True):
+        for index, (label, cells_by_prob) in enumerate(lines.items()):
+            # drawn a little apart, so that intervals of several lines do not hide one another
+            shift = 0.012 * (index - (len(lines) - 1) / 2)
+            _sweep_line(panel, study, metric, cells_by_prob, COLORS[index % len(COLORS)], shift, f"{label}{seeds}")
+            if study.best_cell in cells_by_prob.get(study.best_cell.speech_remix_prob, []):
+                chosen = [study.best_cell.speech_remix_prob + shift], [study.best.scores.mean(metric)]
+        for label, scores, style in (("initial", study.initial.scores, "--"), ("mixture", study.mixture, ":")):
+            if math.isfinite(level := scores.mean(metric)):
+                panel.axhline(level, color=GREY, linestyle=style, linewidth=1.3, label=label)
+        panel.plot(*chosen, "o", ms=11, mfc="none", mec="black", mew=1.2, label="chosen by validation uSDR")
+        panel.set_title(metric.name)
+        panel.set_ylabel(f"{metric.name}, mean over test windows (dB)")
+        probabilities = study.settings.params.sweep.speech_remix_prob
+        panel.set_xticks(probabilities, [f"{value:g}" for value in probabilities], fontsize=7)
+        panel.grid(visible=False, axis="x")
+    figure.supxlabel("speech_remix_prob (share of training examples whose target is speech)", fontsize=9)
+    handles, labels = panels[-1].get_legend_handles_labels()
+    has_bars = len(study.mixture.songs) > 1
+    bars = (
+        "Bars: 95 % interval of the mean, songs drawn anew (bootstrap)" if has_bars else "One test song: no intervals"
+    )
+    figure.legend(handles, labels, title=bars, loc="outside upper center", ncols=4 if len(labels) == 4 else 3)
+    return figure
+
+
+def _lines(study: Study) -> dict[str, dict[float, list[Cell]]]:
+    """The cells of each line by speech_remix_prob; seeds share a line."""
+    axes = [axis for axis in study.swept_axes if axis not in ("speech_remix_prob", "seed")]
+    lines: dict[str, dict[float, list[Cell]]] = {}
+    for cell in study.cells:
+        name = ", ".join(f"{axis} {getattr(cell, axis):g}" for axis in axes) or "fine-tuned"
+        lines.setdefault(name, {}).setdefault(cell.speech_remix_prob, []).append(cell)
+    return lines
+
+
+def _sweep_line(
+    panel: Axes,
+    study: Study,
+    metric: Metric,
+    cells_by_prob: dict[float, list[Cell]],
+    color: str,
+    shift: float,
+    label: str,
+) -> None:
+    """Means over windows with the intervals that drawing other songs would give."""
+    probabilities = sorted(cells_by_prob)
+    means, intervals = [], []
+    for probability in probabilities:
+        seeds = [study.cells[cell].scores.windows[metric.of_window] for cell in cells_by_prob[probability]]
+        values = pd.concat(seeds, axis=1).mean(axis=1).dropna()
+        means.append(float(values.mean()))
+        intervals.append(_interval(values))
+    x = np.array(probabilities) + shift
+    panel.plot(x, means, "o-", color=color, label=label)
+    panel.vlines(x, *zip(*intervals, strict=True), color=color, linewidth=1.1)
+
+
+def _interval(values: "pd.Series[float]") -> tuple[float, float]:
+    """The 95 % interval of the mean over windows, songs drawn anew; NaN where there is only one song."""
+    songs = values.index.get_level_values("song").to_numpy()
+    if len(set(songs)) < 2:
+        return math.nan, math.nan
+    return bootstrap_songs(values.to_numpy(), songs=songs).confidence_interval
+
+
+def _songs(study: Study) -> Figure:
+    """Initial against finally trained, one line of paired points per test song."""
+    before, after = study.initial.scores.songs, study.train_full.scores.songs
+    order = after["usdr_db"].sort_values(na_position="first").index
+    figure = _figure(1.5 + 0.28 * max(len(order), 4) if len(order) < 16 else 1.5 + 0.17 * len(order))
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    rows = np.arange(len(order))
+    for panel, metric in zip(panels, METRICS, strict=True):
+        initial, trained = (scores[metric.of_song].reindex(order).to_numpy() for scores in (before, after))
+        gains = trained - initial
+        for better, color in ((True, BLUE), (False, VERMILION)):
+            chosen = (gains >= 0) == better
+            panel.hlines(rows[chosen], initial[chosen], trained[chosen], color=color, linewidth=1.6)
+            panel.plot(trained[chosen], rows[chosen], "o", color=color)
+        panel.plot(initial, rows, "o", mfc="white", mec=GREY, mew=1.3)
+        scored = gains[~np.isnan(gains)]
+        panel.set_title(f"{metric.name}\n{_gain(scored)}")
+        panel.set_xlabel(f"Whole-song {metric.name} (dB)")
+        panel.grid(visible=False, axis="y")
+    panels[0].set_yticks(rows, [_short(song) for _, song in order], fontsize=8 if len(order) < 16 else 6.5)
+    panels[0].set_ylabel("Test song")
+    panels[0].set_ylim(-0.7, len(order) - 0.3)
+    panels[0].plot([], [], "o", mfc="white", mec=GREY, mew=1.3, label="initial")
+    panels[0].plot([], [], "o-", color=BLUE, label="train_full, better")
+    panels[0].plot([], [], "o-", color=VERMILION, label="train_full, worse")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def _gain(gains_db: "np.ndarray[Any, np.dtype[np.float64]]") -> str:
+    if not len(gains_db):
+        return "no song scored"
+    return f"{gains_db.mean():+.2f} dB, {np.count_nonzero(gains_db > 0)} of {len(gains_db)} better"
+
+
+def _training(study: Study) -> Figure:
+    """Loss and validation uSDR of the trainings outside the sweep."""
+    runs = {
+        "initial": study.initial,
+        "overfit (own windows)": study.overfit,
+        "train": study.train,
+        "train_full": study.train_full,
+    }
+    figure = _figure(4.6)
+    panels = figure.subplots(2, len(runs), sharex="col", squeeze=False)
+    for column, (name, run) in enumerate(runs.items()):
+        upper, lower = panels[:, column]
+        upper.set_title(name)
+        if run.history is None:
+            _say(upper, "imported,\nnot trained here")
+            _say(lower, "")
+        else:
+            _curve(upper, run, "train_loss", color=COLORS[column])
+            _curve(lower, run, "valid_usdr_db", color=COLORS[column])
+            if "valid_usdr_db" not in run.history:
+                _say(lower, "no validation:\nits songs are\ntrained on")
+        lower.set_xlabel("Epoch")
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, steps=[1, 2, 5, 10]))
+    panels[0, 0].set_ylabel("Training loss (no unit)")
+    panels[1, 0].set_ylabel("Validation uSDR (dB)")
+    return figure
+
+
+def _training_sweep(study: Study) -> Figure:
+    """Loss and validation uSDR of all cells; colour tells speech_remix_prob, line style the other axes."""
+    figure = _figure(4.0)
+    panels = figure.subplots(1, 2)
+    probabilities = sorted(study.settings.params.sweep.speech_remix_prob)
+    shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0, 0.88, len(probabilities))), strict=True))
+    styles = dict(zip(_lines(study), ["-", "--", "-.", ":"] * len(study.cells), strict=False))
+    for style, cells_by_prob in zip(styles.values(), _lines(study).values(), strict=True):
+        for probability, cells in cells_by_prob.items():
+            for cell, (panel, column) in product(cells, zip(panels, ("train_loss", "valid_usdr_db"), strict=True)):
+                _curve(panel, study.cells[cell], column, color=shades[probability], linestyle=style)
+    for panel, label in zip(panels, ("Training loss (no unit)", "Validation uSDR (dB)"), strict=True):
+        panel.set_xlabel("Epoch")
+        panel.set_ylabel(label)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for probability, shade in shades.items():
+        panels[0].plot([], [], color=shade, label=f"{probability:g}")
+    if len(styles) > 1:
+        for name, style in styles.items():
+            panels[0].plot([], [], color=GREY, linestyle=style, label=name)
+    figure.legend(title="speech_remix_prob", loc="outside right center")
+    return figure
+
+
+def _curve(panel: Axes, run: Run, column: str, **style: Any) -> None:
+    if run.history is not None and column in run.history:
+        marker = "o" if len(run.history) <= MOST_MARKERS else ""
+        panel.plot(run.history.epoch + 1, run.history[column], marker=marker, ms=3.5, **style)
+
+
+def _say(panel: Axes, text: str) -> None:
+    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
+    panel.set_yticks([])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _figure(height_in: float) -> Figure:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,215 @@
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from vocalremix.audio import STEMS, map_pcm16
+from vocalremix.corpus import songs
+from vocalremix.corpus.folder import import_folder
+from vocalremix.errors import InputError
+
+
+def write_song(folder: Path, suffix="wav", n_samples=4000, sample_rate=44100, channels=2, seed=0, **format):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for stem in STEMS:
+        steps = rng.integers(-4000, 4000, (n_samples, channels)).astype(np.int16)
+        soundfile.write(folder / f"{stem}.{suffix}", steps, sample_rate, **format)
+
+
+@pytest.fixture
+def source(tmp_path):
+    for name in ("A", "B", "C", "D"):
+        write_song(tmp_path / "source" / name)
+    return tmp_path / "source"
+
+
+def parts(root: Path) -> dict[str, list[str]]:
+    return {part: [song.name for song in songs(root) if song.part == part] for part in ("train", "valid", "test")}
+
+
+def refused(source: Path, message: str, **split):
+    destination = source.parent / "refused"
+    with pytest.raises(InputError, match=message) as caught:
+        import_folder(source, destination, **({"valid": ["B"], "test": ["C"]} | split), jobs=1)
+    assert "\n" not in str(caught.value)
+    assert [name for name in os.listdir(source.parent) if "refused" in name] == []
+
+
+def test_songs_without_parts_are_sorted_into_them(source, tmp_path):
+    import_folder(source, tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    assert parts(tmp_path / "music") == {"train": ["A", "D"], "valid": ["B"], "test": ["C"]}
+    assert {song.n_samples for song in songs(tmp_path / "music")} == {4000}
+
+
+def test_a_wav_in_the_layout_is_copied_byte_for_byte(source, tmp_path):
+    import_folder(source, tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    copied = tmp_path / "music" / "valid" / "B" / "drums.wav"
+    assert copied.read_bytes() == (source / "B" / "drums.wav").read_bytes()
+
+
+def test_parts_are_kept_and_a_named_song_moves(tmp_path):
+    for song in ("train/A", "train/B", "test/C"):
+        write_song(tmp_path / "source" / song)
+    import_folder(tmp_path / "source", tmp_path / "music", valid=["B"], jobs=1)
+    assert parts(tmp_path / "music") == {"train": ["A"], "valid": ["B"], "test": ["C"]}
+
+
+def test_lossless_formats_keep_every_sample(tmp_path):
+    for name, suffix in (("A", "flac"), ("B", "aiff"), ("C", "caf")):
+        write_song(tmp_path / "source" / name, suffix=suffix)
+    import_folder(tmp_path / "source", tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    for song in songs(tmp_path / "music"):
+        original, _ = soundfile.read(next((tmp_path / "source" / song.name).glob("bass.*")), dtype="int16")
+        np.testing.assert_array_equal(map_pcm16(song.folder / "bass.wav"), original)
+
+
+def test_other_rates_and_mono_come_to_44100_hz_stereo(tmp_path):
+    write_song(tmp_path / "source" / "A", suffix="mp3", sample_rate=48000, n_samples=48000)
+    write_song(tmp_path / "source" / "B", suffix="ogg", sample_rate=22050, n_samples=22050)
+    write_song(tmp_path / "source" / "C", channels=1, subtype="PCM_24", n_samples=44100)
+    import_folder(tmp_path / "source", tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    assert [song.n_samples for song in songs(tmp_path / "music")] == [44100, 44100, 44100]
+    left, right = map_pcm16(tmp_path / "music" / "test" / "C" / "vocals.wav").T
+    np.testing.assert_array_equal(left, right)
+
+
+def test_names_of_songs_are_checked(source):
+    refused(source, "corpus.music.valid: no song 'b'.*is it ", valid=["b"])
+    refused(source, "B is named in valid and in test", test=["B"])
+    refused(source, "no song for valid; name some in corpus.music.valid", valid=[])
+    refused(source, "no song for test; name some in corpus.music.test", test=[])
+    refused(source, "no song for train", valid=["A", "B"], test=["C", "D"])
+
+
+def test_a_song_in_two_parts_is_refused(tmp_path):
+    for song in ("train/A", "train/C", "valid/B", "test/C"):
+        write_song(tmp_path / "source" / song)
+    refused(tmp_path / "source", "C is in train and in test", valid=[], test=[])
+
+
+def test_a_test_song_named_for_validation_is_refused(tmp_path):
+    for song in ("train/A", "test/B", "test/C"):
+        write_song(tmp_path / "source" / song)
+    refused(tmp_path / "source", "corpus.music.valid: B lies in .*test", test=[])
+
+
+def test_a_missing_stem_is_refused(source):
+    (source / "D" / "bass.wav").unlink()
+    refused(source, r"D: missing stem bass")
+
+
+def test_two_files_for_one_stem_are_refused(source):
+    soundfile.write(source / "D" / "bass.flac", np.zeros((4000, 2)), 44100)
+    refused(source, r"D: two files for bass: bass\.flac and bass\.wav")
+
+
+def test_stems_of_unequal_length_are_refused(source):
+    soundfile.write(source / "D" / "other.wav", np.zeros((4001, 2)), 44100)
+    refused(source, "D: stems of unequal length in samples: vocals 4000, .* other 4001")
+
+
+def test_surround_is_refused(source):
+    soundfile.write(source / "D" / "other.wav", np.zeros((4000, 6)), 44100)
+    refused(source, r"other\.wav: 6 channels")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 20, 3000])
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_unreadable_and_truncated_files_are_refused(tmp_path, suffix, n_bytes):
+    for name in "ABC":
+        write_song(tmp_path / "source" / name, suffix=suffix)
+    broken = tmp_path / "source" / "A" / f"vocals.{suffix}"
+    broken.write_bytes(broken.read_bytes()[:n_bytes])
+    refused(tmp_path / "source", rf"vocals\.{suffix}: ")
+
+
+def test_no_folder_and_no_songs_are_refused(tmp_path):
+    refused(tmp_path / "none", "no such folder; corpus.music.path")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "no songs; expected <song>")
+
+
+def test_a_mixture_is_compared_with_the_sum_and_not_copied(source, tmp_path, caplog):
+    stems = {stem: soundfile.read(source / "A" / f"{stem}.wav")[0] for stem in STEMS}
+    soundfile.write(source / "A" / "mixture.wav", sum(stems.values()), 44100)
+    soundfile.write(source / "D" / "mixture.wav", 0.5 * sum(stems.values()), 44100)
+    with caplog.at_level(logging.WARNING):
+        import_folder(source, tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{source / 'D'}: mixture minus sum of stems is at")
+    assert sorted(os.listdir(tmp_path / "music" / "train" / "D")) == sorted(f"{stem}.wav" for stem in STEMS)
+
+
+def test_several_processes_write_the_same(source, tmp_path):
+    import_folder(source, tmp_path / "one", valid=["B"], test=["C"], jobs=1)
+    import_folder(source, tmp_path / "two", valid=["B"], test=["C"], jobs=2)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.wav"))
+    assert len(files) == 16
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+def test_real_songs(real_data, tmp_path):
+    source = real_data / "everything_is_remixed"
+    import_folder(source, tmp_path / "music", valid=["Rubidium"], jobs=2)
+    assert parts(tmp_path / "music") == {
+        "train": ["Caesium", "Hydrogen", "Lithium", "Sodium"],
+        "valid": ["Rubidium"],
+        "test": ["Francium", "Potassium"],
+    }
+    original, _ = soundfile.read(source / "train" / "Rubidium" / "vocals.flac", dtype="int16")
+    np.testing.assert_array_equal(map_pcm16(tmp_path / "music" / "valid" / "Rubidium" / "vocals.wav"), original)
+
+
+class TestSongs:
+    """What reading the layout refuses."""
+
+    @pytest.fixture
+    def music(self, tmp_path):
+        for song in ("train/A", "valid/B", "test/C"):
+            write_song(tmp_path / "music" / song)
+        return tmp_path / "music"
+
+    def test_sorted_by_part_and_name(self, music):
+        write_song(music / "train" / "0")
+        assert [(song.part, song.name) for song in songs(music)] == [
+            ("test", "C"),
+            ("train", "0"),
+            ("train", "A"),
+            ("valid", "B"),
+        ]
+
+    def test_missing_stem(self, music):
+        (music / "train" / "A" / "bass.wav").unlink()
+        with pytest.raises(InputError, match=r"train/A/bass\.wav: missing stem"):
+            songs(music)
+
+    def test_unequal_lengths(self, music):
+        soundfile.write(music / "train" / "A" / "bass.wav", np.zeros((3999, 2)), 44100)
+        with pytest.raises(InputError, match=r"train/A: stems of unequal length"):
+            songs(music)
+
+    @pytest.mark.parametrize(
+        ("shape", "sample_rate", "subtype", "said"),
+        [
+            ((4000,), 44100, "PCM_16", "1 channels"),
+            ((4000, 2), 48000, "PCM_16", "48000 Hz"),
+            ((4000, 2), 44100, "FLOAT", "float32"),
+        ],
+    )
+    def test_wrong_format(self, music, shape, sample_rate, subtype, said):
+        soundfile.write(music / "test" / "C" / "other.wav", np.zeros(shape), sample_rate, subtype=subtype)
+        with pytest.raises(InputError, match=rf"C/other\.wav: .*{said}"):
+            songs(music)
+
+    def test_a_song_in_two_parts(self, music):
+        write_song(music / "test" / "A")
+        with pytest.raises(InputError, match="A is in train and in test"):
+            songs(music)
+
+    def test_no_songs(self, tmp_path):
+        with pytest.raises(InputError, match="no songs"):
+            songs(tmp_path)

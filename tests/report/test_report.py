@@ -1,0 +1,97 @@
+"""The report as a whole: files, figures, few numbers, and that it appears whole or not at all."""
+
+import json
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from fake_study import FakeStudy
+
+from vocalremix.report import summary, write_report
+
+FIGURES = ["figure_5_2_speech", "figure_5_3_songs", "training", "training_sweep"]
+
+
+def written(report: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(report)): path.read_bytes()
+        for path in sorted(report.rglob("*"))
+        if path.is_file() and path.relative_to(report).parts[0] != "scores"
+    }
+
+
+def test_figures_can_be_read_and_show_something(reported: FakeStudy) -> None:
+    assert sorted(path.stem for path in (reported.report / "figures").iterdir()) == FIGURES
+    for name in FIGURES:
+        image = matplotlib.image.imread(reported.report / "figures" / f"{name}.png")
+        assert image.shape[1] == 1200
+        assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+
+
+def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> None:
+    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+    assert written(fake_study.report) == written(reported.report)
+    assert len(written(reported.report)) == 16 + len(FIGURES) + 2 + 1
+
+
+def test_nothing_changes_when_it_fails(fake_study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake_study.report / "tables").mkdir()
+    (fake_study.report / "tables" / "table.md").write_text("an earlier report")
+    monkeypatch.setattr(summary, "metrics", lambda _: {"not": object()})  # written last
+    with pytest.raises(TypeError):
+        write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+    assert written(fake_study.report) == {"tables/table.md": b"an earlier report"}
+
+
+def test_metrics_are_few_and_window_means(reported: FakeStudy) -> None:
+    metrics = json.loads((reported.report / "metrics.json").read_text())
+    assert {system: list(values) for system, values in metrics.items()} == {
+        "mixture": ["uSDR_db"],
+        "initial": ["uSDR_db"],
+        "overfit": ["initial_uSDR_db", "uSDR_db"],
+        "best_cell": ["speech_remix_prob", "uSDR_db"],
+        "train": ["uSDR_db"],
+        "train_full": ["cSDR_db", "uSDR_db", "siSDR_db"],
+    }
+    assert metrics["best_cell"]["speech_remix_prob"] == 0.2
+    windows = pd.read_csv(reported.scores / "train_full" / "windows.csv").groupby("system").mean(numeric_only=True)
+    assert metrics["train_full"] == pytest.approx(
+        {
+            "cSDR_db": windows.csdr_db["model"],
+            "uSDR_db": windows.usdr_db["model"],
+            "siSDR_db": windows.sisdr_db["model"],
+        },
+        abs=1e-4,
+    )
+
+
+def test_points_behind_the_plots(reported: FakeStudy) -> None:
+    sweep = pd.read_csv(reported.report / "plots" / "sweep.csv")
+    assert sweep.speech_remix_prob.tolist() == [0, 0.1, 0.2, 0.3, 0.5, 1]
+    assert sweep.valid_uSDR_db.tolist() == pytest.approx([6 - (p - 0.2) ** 2 for p in sweep.speech_remix_prob])
+    training = pd.read_csv(reported.report / "plots" / "training.csv")
+    assert training.groupby("run").size().to_dict() == {
+        "initial": 8,
+        "overfit": 40,
+        "train": 3,
+        "train_full": 4,
+        **{f"sweep/{cell.name}": 5 for cell in reported.settings.params.sweep.cells()},
+    }
+    assert training[training.run == "train_full"].valid_uSDR_db.isna().all()
+
+
+def test_an_imported_checkpoint_has_no_curve(fake_study: FakeStudy) -> None:
+    (fake_study.data / "runs" / "initial" / "history.csv").unlink()
+    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+    training = pd.read_csv(fake_study.report / "plots" / "training.csv")
+    assert "initial" not in set(training.run) and "train" in set(training.run)
+
+
+def test_sweep_over_several_axes(empty_study: FakeStudy) -> None:
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.2], data_fraction=[0.25, 1], seed=[1, 2]).write()
+    write_report(study.settings, study.data, study.scores, study.report)
+    assert len(pd.read_csv(study.report / "plots" / "sweep.csv")) == 8
+    chosen = json.loads((study.report / "metrics.json").read_text())["best_cell"]
+    assert {**chosen, "uSDR_db": None} == {"speech_remix_prob": 0.2, "data_fraction": 1, "seed": 1, "uSDR_db": None}

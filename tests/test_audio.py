@@ -1,0 +1,100 @@
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+from vocalremix import audio
+from vocalremix.errors import InputError
+
+
+@pytest.fixture
+def noise():
+    """One second of stereo noise on the grid of 16 bits, full scale included."""
+    steps = np.random.default_rng(0).integers(-32768, 32768, (2, 44100))
+    steps[:, :2] = -32768, 32767
+    return (steps / 32768).astype(np.float32)
+
+
+def test_pcm16_comes_back_to_the_last_bit(tmp_path, noise):
+    path = tmp_path / "a.wav"
+    audio.write_pcm16(path, noise)
+    read, sample_rate = audio.read(path)
+    assert sample_rate == 44100
+    np.testing.assert_array_equal(read, noise)
+    np.testing.assert_array_equal(audio.map_pcm16(path).T / 32768, noise)
+
+
+def test_writing_clips_instead_of_wrapping(tmp_path):
+    audio.write_pcm16(tmp_path / "a.wav", [[1.5, -1.5, 0.5]])
+    assert audio.map_pcm16(tmp_path / "a.wav")[:, 0].tolist() == [32767, -32768, 16384]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.w64", "a.au", "a.mp3", "a.caf"])
+@pytest.mark.parametrize("kept", [0.5, 0.001, 0])
+def test_a_truncated_file_is_refused(tmp_path, noise, name, kept):
+    path = tmp_path / name
+    soundfile.write(path, np.tile(noise.T, (3, 1)) / 2, 44100)
+    assert audio.read(path)[0].shape == (2, 3 * 44100)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match=name):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 30, 44, 1000, 44 + 4 * 44100 - 1])
+def test_a_truncated_wav_is_not_mapped(tmp_path, noise, n_bytes):
+    path = tmp_path / "a.wav"
+    audio.write_pcm16(path, noise)
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    with pytest.raises(InputError, match=r"a\.wav"):
+        audio.map_pcm16(path)
+
+
+def test_a_wav_from_a_pipe_is_whole(tmp_path, noise):
+    soundfile.write(tmp_path / "a.flac", noise.T, 44100)
+    piped = subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.flac", "-f", "wav", "-"], capture_output=True)
+    (tmp_path / "a.wav").write_bytes(piped.stdout)
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], noise)
+
+
+def test_ffmpeg_reads_what_libsndfile_cannot(tmp_path):
+    sine = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
+    soundfile.write(tmp_path / "a.wav", sine, 48000)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
+    waveform, sample_rate = audio.read(tmp_path / "a.m4a")
+    assert sample_rate == 48000
+    assert waveform.shape[0] == 1
+    assert np.argmax(np.abs(np.fft.rfft(waveform[0, :48000]))) == 440
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "subtype", "said"),
+    [(48000, "PCM_16", "48000 Hz"), (44100, "FLOAT", "float32"), (44100, "PCM_24", "24|3-byte")],
+)
+def test_only_44100_hz_16_bit_is_mapped(tmp_path, noise, sample_rate, subtype, said):
+    soundfile.write(tmp_path / "a.wav", noise.T, sample_rate, subtype=subtype)
+    with pytest.raises(InputError, match=said):
+        audio.map_pcm16(tmp_path / "a.wav")
+
+
+def test_missing_and_empty_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        audio.read(tmp_path / "none.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros((0, 2)), 44100)
+    with pytest.raises(InputError, match="no audio"):
+        audio.read(tmp_path / "empty.wav")
+
+
+def test_resampling_keeps_a_sine():
+    seconds = np.arange(16000) / 16000
+    resampled = audio.resample(np.sin(2 * np.pi * 1000 * seconds, dtype=np.float32)[None], 16000, 44100)
+    assert resampled.shape == (1, 44100)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)
+    np.testing.assert_allclose(resampled[0, 1000:-1000], expected[1000:-1000], atol=2e-3)
+
+
+def test_mono_is_doubled_and_surround_refused():
+    assert audio.to_stereo(np.ones((1, 3), np.float32), "a").tolist() == [[1, 1, 1], [1, 1, 1]]
+    with pytest.raises(InputError, match="song: 6 channels"):
+        audio.to_stereo(np.ones((6, 3), np.float32), "song")

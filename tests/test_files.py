@@ -1,0 +1,38 @@
+import os
+
+import pytest
+
+from vocalremix.files import publish
+
+
+def test_a_file_and_a_folder_appear_when_the_block_ends(tmp_path):
+    with publish(tmp_path / "deep" / "file.txt") as partial:
+        partial.write_text("whole")
+        assert not (tmp_path / "deep" / "file.txt").exists()
+    with publish(tmp_path / "folder") as partial:
+        partial.mkdir()
+        (partial / "inside.txt").write_text("whole")
+    assert (tmp_path / "deep" / "file.txt").read_text() == "whole"
+    assert (tmp_path / "folder" / "inside.txt").read_text() == "whole"
+    assert sorted(os.listdir(tmp_path)) == ["deep", "folder"]
+
+
+def test_what_was_there_is_replaced_as_a_whole(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.txt").touch()
+    with publish(tmp_path / "folder") as partial:
+        partial.mkdir()
+        (partial / "new.txt").touch()
+    assert os.listdir(tmp_path / "folder") == ["new.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_everything_as_it_was(tmp_path, error):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.txt").touch()
+    with pytest.raises(error), publish(tmp_path / "folder") as partial:
+        partial.mkdir()
+        (partial / "new.txt").touch()
+        raise error
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["old.txt"]

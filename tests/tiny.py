@@ -1,0 +1,108 @@
+"""A corpus and a model small enough to train in a test, also as a program of its own (python tests/tiny.py)."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
+from vocalremix.dataset import RemixDataset, ValidationDataset
+from vocalremix.errors import one_line_errors
+from vocalremix.models import build
+from vocalremix.models.base import SeparationModel
+from vocalremix.models.configs import BSRNNConfig
+from vocalremix.params import Common, Compute, Phase
+from vocalremix.training import Outcome, choose_devices, fit
+
+CONFIG = BSRNNConfig(
+    flavour="paper",
+    bands=((4000, 2000), (12000, 8000)),
+    n_fft=512,
+    hop_samples=256,
+    features=4,
+    layers=1,
+    hidden=4,
+    mlp=4,
+    chunk_samples=8192,
+)
+WINDOW_S = 0.5
+SCHEDULE = (Phase(epochs=2, learning_rate=1e-2, decay=0.9), Phase(epochs=1, learning_rate=5e-3))
+COMMON = Common(batch_size=2, clip_norm=0.05, ema_decay=0.8, patience=10)
+
+
+def write_music(root: Path) -> pd.DataFrame:
+    """Three training songs and one for validation, noise of 3 s; returns their window table."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for part, song in (("train", "A"), ("train", "B"), ("train", "C"), ("valid", "D")):
+        folder = root / part / song
+        folder.mkdir(parents=True)
+        for stem in STEMS:
+            write_pcm16(folder / f"{stem}.wav", rng.uniform(-0.2, 0.2, (2, 3 * SAMPLE_RATE)))
+        rows += [(part, song, "", start) for start in range(0, 2 * SAMPLE_RATE, SAMPLE_RATE // 2)]
+    return pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
+
+
+def datasets(music: Path, windows: pd.DataFrame) -> tuple[RemixDataset, ValidationDataset]:
+    training = RemixDataset(
+        music,
+        None,
+        windows[windows.part == "train"],
+        None,
+        target="vocals",
+        crop_samples=CONFIG.chunk_samples,
+        window_s=WINDOW_S,
+        mix_prob=0.5,
+        speech_remix_prob=0,
+        target_scaling="matched",
+        seed=7,
+    )
+    valid = windows[windows.part == "valid"]
+    return training, ValidationDataset(music, valid, "vocals", CONFIG.chunk_samples, WINDOW_S)
+
+
+def new_model() -> SeparationModel:
+    torch.manual_seed(1)
+    return build(CONFIG, "vocals")
+
+
+def weights(model: torch.nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def main() -> None:
+    """Train on the corpus in a folder and leave weights and history beside it; prints a line per epoch."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--out", default="weights.pt")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = new_model()
+    training, validation = datasets(options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""))
+    with one_line_errors():
+        outcome: Outcome = fit(
+            model,
+            training,
+            validation,
+            schedule=SCHEDULE,
+            common=COMMON.model_copy(update={"batch_size": options.batch_size}),
+            devices=choose_devices(Compute(accelerator="cpu", devices=options.devices, precision="32")),
+            workers=0,
+            seed=7,
+            scratch=options.root / "scratch",
+            name="tiny",
+            on_epoch=lambda row: print(json.dumps(row), flush=True),
+        )
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        return
+    torch.save({"weights": weights(model), "best_epoch": outcome.best_epoch}, options.root / options.out)
+
+
+if __name__ == "__main__":
+    main()
