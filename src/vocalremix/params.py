@@ -94,7 +94,7 @@ class Params(Section):
 
 
 class DemoMusic(Section):
-    """Songs synthesised by corpus/demo.py."""
+    """Songs synthesised by corpus/demo."""
 
     source: Literal["demo"]
     train: Count
@@ -121,7 +121,7 @@ class MusdbMusic(Section):
 
 
 class DemoSpeech(Section):
-    """Utterances synthesised by corpus/demo.py."""
+    """Utterances synthesised by corpus/demo."""
 
     source: Literal["demo"]
     speakers: Count

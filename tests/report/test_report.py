@@ -27,7 +27,7 @@ def test_figures_can_be_read_and_show_something(reported: FakeStudy) -> None:
     for name in FIGURES:
         image = matplotlib.image.imread(reported.report / "figures" / f"{name}.png")
         assert image.shape[1] == 1200
-        assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+        assert 0.01 < np.mean(image[..., :3].min(axis=-1) < 0.9) < 0.5  # ink on white paper
 
 
 def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> None:

@@ -139,8 +139,7 @@ def _songs(study: Study) -> Figure:
     for panel, metric in zip(panels, METRICS, strict=True):
         initial, trained = (scores[metric.of_song].reindex(order).to_numpy() for scores in (before, after))
         gains = trained - initial
-        for better, color in ((True, BLUE), (False, VERMILION)):
-            chosen = (gains >= 0) == better
+        for chosen, color in ((gains >= 0, BLUE), (gains < 0, VERMILION)):
             panel.hlines(rows[chosen], initial[chosen], trained[chosen], color=color, linewidth=1.6)
             panel.plot(trained[chosen], rows[chosen], "o", color=color)
         panel.plot(initial, rows, "o", mfc="white", mec=GREY, mew=1.3)

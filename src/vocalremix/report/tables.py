@@ -273,9 +273,9 @@ def _protocol(study: Study) -> str:
     sad = study.settings.profile.sad
     n_windows, n_songs = len(study.initial.scores.windows), len(study.initial.scores.songs)
     return (
-        f"Scored per salient {sad.window_s:g} s window (every {sad.step_s:g} s) of the test songs: {n_windows} windows "
-        f"of {n_songs} songs here, {N_WINDOWS} of 50 in the thesis. {FRAMES} Windows whose score is NaN are left out "
-        "and counted."
+        f"Scored per salient {sad.window_s:g} s window (every {sad.step_s:g} s) of the test songs: here n = "
+        f"{n_windows} windows (songs: {n_songs}), in the thesis {N_WINDOWS} (songs: 50). {FRAMES} Windows whose score "
+        "is NaN are left out and counted."
     )
 
 

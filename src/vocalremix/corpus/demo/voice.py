@@ -61,7 +61,7 @@ class Consonant:
 
 
 # Formants of the sonorants: Klatt 1980, tables II and III, nasals without their zero. Noise bands follow the
-# spectra shown there for fricatives and bursts; levels and durations are set by ear.
+# spectra shown there for fricatives and bursts; levels and durations are set by measurement.
 CONSONANTS: dict[str, Consonant] = {
     "": Consonant(0.0),
     "breath": Consonant(0.28, aspiration=0.12),
