@@ -6,6 +6,6 @@ from layout import stage
 from vocalremix.windows import read_windows
 
 with stage() as layout:
-    windows = read_windows(layout.run("overfit") / "windows.csv")
+    windows = read_windows(layout.run("overfit") / "windows.csv").drop_duplicates()
     for name in ("initial", "overfit"):
         on_windows(layout, name, windows, layout.scores("overfit") / name, prefix="overfit")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import torch
 from layout import HOME, Layout
 
 from vocalremix import checkpoint
@@ -21,7 +22,9 @@ def on_test_songs(layout: Layout, name: str) -> None:
 def on_windows(layout: Layout, name: str, windows: pd.DataFrame, destination: Path, prefix: str) -> None:
     """Score a training on the given windows and add the scores, named with the prefix, to its MLflow run."""
     params, profile, folder = layout.settings.params, layout.settings.profile, layout.run(name)
-    separator = Separator.from_checkpoint(folder, **profile.separation.model_dump())
+    if profile.compute.cpu_threads != "auto":
+        torch.set_num_threads(profile.compute.cpu_threads)
+    separator = Separator.from_checkpoint(folder, device=profile.compute.accelerator, **profile.separation.model_dump())
     summary = evaluate(separator, params.target, layout.music, windows, profile.sad.window_s, destination)
     run_id = checkpoint.read_metadata(folder)["mlflow_run_id"]
     add_scores(Store(HOME, layout.experiment), run_id, as_metrics(summary, prefix), destination)

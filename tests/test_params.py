@@ -39,7 +39,10 @@ def test_every_profile_is_valid(tmp_path: Path, name: str) -> None:
     ("change", "says"),
     [
         ({"mix_probability": 0.5}, "params.yaml: mix_probability: unknown key; did you mean mix_prob?"),
-        ({"speech_remix_prob": 1.2}, "params.yaml: speech_remix_prob: input should be less than or equal to 1, got 1.2"),
+        (
+            {"speech_remix_prob": 1.2},
+            "params.yaml: speech_remix_prob: input should be less than or equal to 1, got 1.2",
+        ),
         ({"mix_prob": True}, "params.yaml: mix_prob: must be a number"),
         ({"target": "choir"}, "params.yaml: target: input should be 'vocals', 'drums', 'bass' or 'other', got 'choir'"),
         ({"sweep.speech_remix_prob": [0, 0.0]}, "params.yaml: sweep.speech_remix_prob: names a value twice: [0, 0.0]"),
@@ -49,7 +52,10 @@ def test_every_profile_is_valid(tmp_path: Path, name: str) -> None:
         ({"profile:corpus.music.trian": 3}, "demo.yaml: corpus.music.trian: unknown key; did you mean train?"),
         ({"profile:augment.tempo": [1.0]}, "demo.yaml: augment.tempo: [1.0] holds 1 (no change)"),
         ({"profile:separation.hop_s": 99}, "demo.yaml: separation.hop_s: 99 s leaves gaps"),
-        ({"profile:model.chunk_samples": 1024 * 1024}, "demo.yaml: model.chunk_samples: 1048576 is longer than a window"),
+        (
+            {"profile:model.chunk_samples": 1024 * 1024},
+            "demo.yaml: model.chunk_samples: 1048576 is longer than a window",
+        ),
         ({"profile:training.sweep": {"epochs": 0, "learning_rate": 1}}, "demo.yaml: training.sweep.0.epochs: "),
     ],
 )
@@ -74,7 +80,9 @@ def test_missing_key_and_broken_yaml(tmp_path: Path) -> None:
 
 def test_numbers_that_yaml_reads_as_strings(tmp_path: Path) -> None:
     """PyYAML reads `1e-4` as a string, and `dvc exp run -S` writes 3e-05."""
-    root = study(tmp_path, speech_remix_prob="1e-1", **{"profile:training.sweep": {"epochs": 1, "learning_rate": "3e-05"}})
+    root = study(
+        tmp_path, speech_remix_prob="1e-1", **{"profile:training.sweep": {"epochs": 1, "learning_rate": "3e-05"}}
+    )
     settings = load(root)
     assert settings.params.speech_remix_prob == 0.1
     assert settings.profile.training.sweep[0].learning_rate == 3e-5
@@ -98,7 +106,11 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
     settings = load(root)
     training = settings.profile.training
     assert training.common.model_dump() == {"batch_size": 5, "clip_norm": 5, "ema_decay": 0.9999, "patience": 10}
-    assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [(30, 1.2e-3), (30, 1e-3), (40, 8e-4)]
+    assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [
+        (30, 1.2e-3),
+        (30, 1e-3),
+        (40, 8e-4),
+    ]
     assert (training.sweep[0].epochs, training.sweep[0].learning_rate, training.sweep[0].decay) == (400, 8e-4, 0.99)
     assert training.train[0].epochs == 100
     assert [cell.speech_remix_prob for cell in settings.params.sweep.cells()] == [0, 0.1, 0.2, 0.3, 0.5, 1]

@@ -131,9 +131,7 @@ def test_goes_on_after_any_epoch_to_the_same_weights(corpus: tuple[Path, pd.Data
         assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
 
 
-def test_early_stopping_survives_a_cut_after_the_last_epoch(
-    corpus: tuple[Path, pd.DataFrame], tmp_path: Path
-) -> None:
+def test_early_stopping_survives_a_cut_after_the_last_epoch(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     ruinous = (Phase(epochs=1, learning_rate=1e-3), Phase(epochs=9, learning_rate=30.0))
     options = {"schedule": ruinous, "common": tiny.COMMON.model_copy(update={"patience": 1})}
     _, first = train(corpus, tmp_path, **options)
@@ -157,7 +155,7 @@ def test_too_few_windows_for_a_batch(corpus: tuple[Path, pd.DataFrame], tmp_path
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the refusals of a machine without a GPU")
 def test_asking_for_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="compute.accelerator: cuda, but torch sees no CUDA device"):
+    with pytest.raises(InputError, match=r"compute\.accelerator: cuda, but torch sees no CUDA device"):
         choose_devices(Compute(accelerator="cuda", devices="auto", precision="auto"))
     assert choose_devices(Compute(accelerator="auto", devices="auto", precision="auto")).accelerator == "cpu"
 

@@ -24,6 +24,8 @@ from vocalremix.params import Phase, Settings
 from vocalremix.tracking import Run, Store, open_run
 from vocalremix.windows import read_windows
 
+OVERFIT_ROUNDS = 8
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -135,12 +137,13 @@ def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFra
     """The windows a recipe trains on, static copies included, and those it is validated on.
 
     A copy follows its song: into `data_fraction` and into the part it belongs to. The overfit recipe trains and
-    validates on the first three windows in a row (12 s) of one training song (thesis 5.3).
+    validates on the first three windows in a row (12 s) of one training song (thesis 5.3), and goes over them
+    several times per epoch, which would be all start-up and validation otherwise.
     """
     windows = read_windows(data.windows)
     if recipe.overfit:
         twelve_seconds = _three_in_a_row(windows[windows.part == "train"])
-        return twelve_seconds, twelve_seconds
+        return pd.concat([twelve_seconds] * OVERFIT_ROUNDS, ignore_index=True), twelve_seconds
     if data.copies:
         windows = pd.concat([windows, read_windows(data.copies / "windows.csv")], ignore_index=True)
     train_windows = windows[windows.part.isin(recipe.parts)]

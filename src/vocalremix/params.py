@@ -222,6 +222,7 @@ class Compute(Section):
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Literal["auto"] | Count
     precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
+    cpu_threads: Literal["auto"] | Count = "auto"
 
 
 class Profile(Section):

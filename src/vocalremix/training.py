@@ -55,6 +55,8 @@ class Devices:
     accelerator: str
     count: int
     precision: Literal["32-true", "bf16-mixed"]
+    cpu_threads: int
+    """Of each process."""
 
 
 def choose_devices(compute: Compute) -> Devices:
@@ -78,7 +80,8 @@ def choose_devices(compute: Compute) -> Devices:
     if compute.precision == "bf16" and accelerator == "cuda" and not has_bf16:
         raise InputError("compute.precision: bf16, but this GPU has no bf16; set it to 32 or auto")
     bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_bf16)
-    return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true")
+    threads = max(1, torch.get_num_threads() // count) if compute.cpu_threads == "auto" else compute.cpu_threads
+    return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true", threads)
 
 
 def learning_rate(schedule: Sequence[Phase], epoch: int) -> float:
@@ -235,6 +238,7 @@ def fit(
             f"{name}: {len(training)} training windows do not fill one batch of {global_batch}; "
             "lower training.common.batch_size or raise data_fraction"
         )
+    torch.set_num_threads(devices.cpu_threads)
     n_epochs = sum(phase.epochs for phase in schedule)
     task = SeparationTask(model, schedule, common.clip_norm)
     checkpoint = partial(ModelCheckpoint, dirpath=scratch, save_on_train_epoch_end=True, enable_version_counter=False)

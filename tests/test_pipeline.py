@@ -1,0 +1,271 @@
+"""The pipeline as its users drive it: dvc repro, experiments, the queue, interruptions, bad input."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+MICRO = ROOT / "tests/profiles/micro.yaml"
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+CELL = "{}-0.8-1-42"
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_every_stage_says_what_it_does_and_is_one_short_file(stage: str) -> None:
+    script = f"stages/{stage}.py"
+    assert GRAPH[stage]["desc"]
+    assert script in GRAPH[stage]["cmd"].split()
+    assert script in GRAPH[stage]["deps"]
+    source = (ROOT / script).read_text()
+    assert source.startswith(f'"""Stage {stage}')
+    assert len(source.splitlines()) < 60
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_every_dependency_and_parameter_exists(stage: str) -> None:
+    """DVC reports a mistyped one only when the stage is run."""
+    profile = yaml.safe_load((ROOT / "profiles/demo.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for path in GRAPH[stage]["deps"]:
+        assert path.startswith(("data/", "reports/")) or (ROOT / path).exists()
+    for entry in GRAPH[stage].get("params", []):
+        keys, place = (next(iter(entry.values())), profile) if isinstance(entry, dict) else ([entry], params)
+        for key in keys:
+            value: Any = place
+            for name in key.split("."):
+                value = value[name]
+
+
+class Study:
+    """A checkout of the working tree under the micro profile."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "MLFLOW"))}
+        self.environment |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command in the checkout, check its exit code, return what it printed."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == code, f"{' '.join(command)} exited with {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", message)
+
+    def set(self, file: str, **changes: Any) -> None:
+        """Change top-level keys of a YAML file."""
+        path = self.root / file
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
+
+    def mlflow_runs(self) -> list[Any]:
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlflow.db")
+        experiment = client.get_experiment_by_name("vocalremix-micro")
+        return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def stages_run(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def check_out(root: Path) -> Study:
+    """What git would take of the working tree, as a repository of its own."""
+    root.mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes((ROOT / name).read_bytes())
+            (root / name).chmod((ROOT / name).stat().st_mode)
+    (root / "profiles/micro.yaml").write_text(MICRO.read_text())
+    study = Study(root)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    study.set("params.yaml", profile="micro", sweep=params["sweep"] | {"speech_remix_prob": [0, 1]})
+    study.run("git", "init", "-q", "-b", "main")
+    study.commit("as downloaded")
+    return study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A fresh checkout on which `dvc repro` has run once."""
+    study = check_out(tmp_path_factory.mktemp("pipeline") / "vocalremix")
+    output = study.run("dvc", "repro")
+    cells = [CELL.format(probability) for probability in (0, 1)]
+    assert stages_run(output) == {name for name in GRAPH if "matrix" not in GRAPH[name]} | {
+        *(f"sweep@{cell}" for cell in cells),
+        *(f"evaluate_sweep@{cell}" for cell in cells),
+        *(f"evaluate@{name}" for name in ("initial", "train", "train_full")),
+    }
+    study.commit("results")
+    return study
+
+
+@pytest.mark.slow
+class TestPipeline:
+    """In order: each test leaves the study as the next expects it."""
+
+    def test_repro_again_does_nothing(self, study: Study) -> None:
+        assert "Data and pipelines are up to date" in study.run("dvc", "repro")
+        assert study.run("git", "status", "--porcelain") == ""
+
+    def test_every_training_is_one_finished_mlflow_run(self, study: Study) -> None:
+        runs = study.mlflow_runs()
+        assert Counter(run.data.tags["stage"] for run in runs) == {
+            "initial": 1,
+            "overfit": 1,
+            "sweep": 2,
+            "train": 1,
+            "train_full": 1,
+        }
+        head = study.run("git", "rev-parse", "HEAD~").strip()
+        for run in runs:
+            assert run.info.status == "FINISHED"
+            assert run.data.tags["git.commit"] == head
+            assert run.data.tags["profile"] == "micro"
+            assert run.data.metrics["device_hours"] > 0
+            if run.data.tags["stage"] != "overfit":
+                assert {"test_usdr_db", "test_window_usdr_db", "test_mixture_usdr_db"} <= set(run.data.metrics)
+        cells = {run.data.params["speech_remix_prob"] for run in runs if run.data.tags["stage"] == "sweep"}
+        assert cells == {"0", "1"}
+        assert not list((study.root / "scratch").iterdir()), "finished trainings leave no scratch"
+
+    def test_scores_hold_together(self, study: Study) -> None:
+        """The mixture scores the same in every evaluation, and it is the same number in the metrics file."""
+        scores = study.root / "reports/micro/scores"
+        mixtures = {
+            json.loads(path.read_text())["mixture"]["windows"]["usdr_db"]["mean"]
+            for path in scores.glob("*/summary.json")
+        }
+        assert len(mixtures) == 1
+        metrics = json.loads((study.root / "reports/micro/metrics.json").read_text())
+        assert metrics["mixture"]["uSDR_db"] == pytest.approx(mixtures.pop())
+
+    def test_metrics_and_plots_read_well(self, study: Study) -> None:
+        shown = json.loads(study.run("dvc", "metrics", "show", "--json"))
+        columns = shown[""]["data"]["reports/micro/metrics.json"]["data"]
+        assert len(json.dumps(columns)) < 700
+        study.run("dvc", "metrics", "diff", "HEAD~")
+        study.run("dvc", "plots", "diff", "HEAD~", "-o", "plots_out")
+        assert (study.root / "plots_out/index.html").is_file()
+        study.run("rm", "-r", "plots_out")
+
+    def test_one_probability_retrains_only_what_depends_on_it(self, study: Study) -> None:
+        output = study.run("dvc", "exp", "run", "-n", "speechy", "-S", "speech_remix_prob=0.2")
+        assert stages_run(output) == {"train", "train_full", "evaluate@train", "evaluate@train_full", "report"}
+        named = [run for run in study.mlflow_runs() if run.data.tags.get("dvc.experiment") == "speechy"]
+        assert {run.data.tags["stage"] for run in named} == {"train", "train_full"}
+        assert {run.data.params["speech_remix_prob"] for run in named} == {"0.2"}
+        table = study.run("dvc", "exp", "show", "--csv", "--no-pager")
+        assert "speechy" in table
+        assert "train_full.uSDR_db" in table.splitlines()[0]
+        assert len(study.mlflow_runs()) == 8
+
+    def test_a_new_cell_trains_alone(self, study: Study) -> None:
+        study.run("git", "checkout", "--", ".")
+        study.run("dvc", "checkout")
+        output = study.run("dvc", "exp", "run", "-S", "sweep.speech_remix_prob=[0,1,0.7]")
+        cell = CELL.format(0.7)
+        assert stages_run(output) == {f"sweep@{cell}", f"evaluate_sweep@{cell}", "report"}
+        sweep = (study.root / "reports/micro/plots/sweep.csv").read_text()
+        assert len(sweep.splitlines()) == 4
+
+    def test_queued_experiments_share_the_one_store(self, study: Study) -> None:
+        study.run("git", "checkout", "--", ".")
+        study.run("dvc", "checkout")
+        before = {run.info.run_id for run in study.mlflow_runs()}
+        study.run("dvc", "exp", "run", "--queue", "-S", "speech_remix_prob=0.1,0.3")
+        study.run("dvc", "queue", "start", "-j", "2")
+        deadline = time.monotonic() + 600
+        while (status := study.run("dvc", "queue", "status")).count("Success") < 2:
+            assert "Failed" not in status, status + study.run("dvc", "queue", "logs", status.split()[5])
+            assert time.monotonic() < deadline, status
+            time.sleep(3)
+        new = [run for run in study.mlflow_runs() if run.info.run_id not in before]
+        assert Counter((run.data.tags["stage"], run.data.params["speech_remix_prob"]) for run in new) == {
+            ("train", "0.1"): 1,
+            ("train_full", "0.1"): 1,
+            ("train", "0.3"): 1,
+            ("train_full", "0.3"): 1,
+        }
+        assert {run.info.status for run in new} == {"FINISHED"}
+        for run in new:
+            assert run.info.artifact_uri.startswith((study.root / "mlartifacts").as_uri())
+        assert not list((study.root / ".dvc/tmp").rglob("mlflow.db"))
+
+    def test_a_killed_repro_goes_on(self, study: Study) -> None:
+        study.run("git", "checkout", "--", ".")
+        study.run("dvc", "checkout")
+        profile = yaml.safe_load(MICRO.read_text())
+        profile["training"]["train"] = {"epochs": 6, "learning_rate": 1e-3}
+        study.set("profiles/micro.yaml", training=profile["training"])
+        process = subprocess.Popen(
+            ["dvc", "repro", "train"], cwd=study.root, env=study.environment, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while not list((study.root / "scratch").glob("*/last.ckpt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (study.root / "data/micro/runs/train").exists()
+        study.run("dvc", "repro", "train")
+        history = (study.root / "data/micro/runs/train/history.csv").read_text().splitlines()[1:]
+        assert [line.split(",")[0] for line in history] == list("012345")
+        newest = max(study.mlflow_runs(), key=lambda run: run.info.start_time)
+        assert newest.info.status == "FINISHED"
+        assert newest.data.metrics["epochs"] == 6
+        assert not [run for run in study.mlflow_runs() if run.info.status == "RUNNING"]
+
+    @pytest.mark.parametrize(
+        ("file", "change", "says"),
+        [
+            (
+                "params.yaml",
+                {"mix_probability": 1},
+                "params.yaml: mix_probability: unknown key; did you mean mix_prob?",
+            ),
+            ("params.yaml", {"speech_remix_prob": 1.2}, "params.yaml: speech_remix_prob: "),
+            ("params.yaml", {"target": "drums"}, "extracts vocals, not drums"),
+            ("profiles/micro.yaml", {"workers": -1}, "micro.yaml: workers: "),
+        ],
+    )
+    def test_bad_input_ends_in_one_line_and_code_2(
+        self, study: Study, file: str, change: dict[str, Any], says: str
+    ) -> None:
+        study.run("git", "checkout", "--", ".")
+        study.run("dvc", "checkout", "--force")
+        study.set(file, **change)
+        before = sorted((study.root / "data/micro/runs").rglob("*"))
+        study.environment["PYTHONPATH"] = "src"
+        output = study.run("python", "stages/overfit.py", code=2)
+        del study.environment["PYTHONPATH"]
+        errors = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert says in errors[0]
+        assert "Traceback" not in output
+        assert sorted((study.root / "data/micro/runs").rglob("*")) == before
