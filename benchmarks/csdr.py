@@ -1,0 +1,58 @@
+"""How long does cSDR take? `metrics.csdr_frames` beside museval."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import museval
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
+
+from benchmarks.race import Row, duration, race
+from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read
+from vocalremix.metrics import THESIS_FRAMES_S, csdr_frames
+
+REAL_SONG = Path(__file__).resolve().parents[2] / "shared/data/everything_is_remixed/test/Francium"
+TOLERANCE_DB = 1e-6
+
+
+def song(seconds: int) -> tuple[str, Waveform, Waveform]:
+    """What it is, a flawed estimate and the reference, `(channels, samples)`; a tenth of the reference is silent."""
+    if REAL_SONG.is_dir():
+        name = "real audio"
+        stems = {stem: read(REAL_SONG / f"{stem}.flac")[0][:, : seconds * SAMPLE_RATE] for stem in STEMS}
+    else:
+        name = "noise"
+        rng = np.random.default_rng(0)
+        stems = {stem: rng.normal(0, 0.1, (2, seconds * SAMPLE_RATE)).astype(np.float32) for stem in STEMS}
+    vocals = stems.pop("vocals")
+    estimate: Waveform = uniform_filter1d(vocals, 15) + 0.1 * sum(stems.values())
+    middle = vocals.shape[1] // 2
+    vocals[:, middle : middle + vocals.shape[1] // 10] = 0
+    return name, estimate, vocals
+
+
+def textbook(estimate: Waveform, reference: Waveform) -> npt.NDArray[np.float64]:
+    """museval's SDR, `(sources, frames)`."""
+    window, hop = (int(seconds * SAMPLE_RATE) for seconds in THESIS_FRAMES_S)
+    sdr_db: npt.NDArray[np.float64] = museval.evaluate(reference.T[None], estimate.T[None], win=window, hop=hop)[0]
+    return sdr_db
+
+
+def check(estimate: Waveform, reference: Waveform) -> str:
+    """Assert that both give the same frames, undefined ones included; says how close."""
+    theirs, ours = textbook(estimate, reference), csdr_frames(estimate, reference, *THESIS_FRAMES_S)
+    np.testing.assert_allclose(ours, theirs, atol=TOLERANCE_DB, rtol=0)
+    undefined = np.isnan(ours)
+    assert undefined.any() and not undefined.all()
+    return f"{np.nanmax(np.abs(ours - theirs)):.0e} dB in {ours.size} frames, NaN in the same {undefined.sum()}"
+
+
+def rows() -> Iterator[Row]:
+    """One row."""
+    seconds = 60
+    name, estimate, reference = song(seconds)
+    agreement = check(estimate, reference)
+    times = race(lambda: textbook(estimate, reference), lambda: csdr_frames(estimate, reference, *THESIS_FRAMES_S))
+    theirs, ours = map(duration, times.medians_s)
+    yield Row(f"cSDR of {seconds} s of stereo ({name})", theirs, ours, times.speedup, agreement)

@@ -1,0 +1,142 @@
+"""How many training examples does one process make? `RemixDataset` beside a loader of whole windows."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from torch import Tensor
+
+from benchmarks.race import Row, number, race
+from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
+from vocalremix.dataset import Key, RemixDataset
+
+TARGET = "vocals"
+OTHERS = tuple(stem for stem in STEMS if stem != TARGET)
+WINDOW_SAMPLES = 6 * SAMPLE_RATE
+CROP_SAMPLES = 134144
+SEED = 3
+MIX_PROB = 0.8
+Pair = tuple[Tensor, Tensor]
+
+
+def write_corpus(root: Path, songs: int, song_s: int) -> None:
+    """Songs, windows every 3 s, and utterances of 2 to 15 s: all noise, the files as the pipeline writes them."""
+    rng = np.random.default_rng(0)
+    windows, utterances = [], []
+    for song in map(str, range(songs)):
+        folder = root / "music" / "train" / song
+        folder.mkdir(parents=True)
+        for stem in STEMS:
+            write_pcm16(folder / f"{stem}.wav", rng.uniform(-0.3, 0.3, (2, song_s * SAMPLE_RATE)))
+        starts = range(0, song_s * SAMPLE_RATE - WINDOW_SAMPLES + 1, WINDOW_SAMPLES // 2)
+        windows += [("train", song, "", start) for start in starts]
+    (root / "speech").mkdir()
+    for speaker in ("1", "2"):
+        lengths = rng.integers(2 * SAMPLE_RATE, 15 * SAMPLE_RATE, 6)
+        speech = np.rint(rng.uniform(-0.5, 0.5, lengths.sum()) * 32768) / 32768
+        write_pcm16(root / "speech" / f"{speaker}.wav", speech[None])
+        for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+            utterances.append((speaker, end - length, length, np.abs(speech[end - length : end]).max()))
+    columns = ["speaker", "start_sample", "n_samples", "peak"]
+    pd.DataFrame(utterances, columns=columns).to_csv(root / "speech" / "utterances.csv", index=False)
+    columns = ["part", "song", "copy", "start_sample"]
+    pd.DataFrame(windows, columns=columns).to_csv(root / "windows.csv", index=False)
+
+
+class TextbookLoader:
+    """Reads the whole window of every stem, and utterances until they fill a window; crops afterwards.
+
+    What is random it is told by `RemixDataset.draw`.
+    """
+
+    def __init__(self, root: Path, dataset: RemixDataset) -> None:
+        self.root, self.dataset = root, dataset
+        self.windows = pd.read_csv(root / "windows.csv", dtype={"song": str}).to_dict("records")
+        self.utterances = pd.read_csv(root / "speech" / "utterances.csv", dtype={"speaker": str}).to_dict("records")
+
+    def __getitem__(self, key: Key) -> Pair:
+        """Mixture and target, `(channels, samples)` float32."""
+        draws = self.dataset.draw(key)
+        stems = self.window(key[1])
+        if draws.is_remixed:
+            for stem, row in zip(OTHERS, draws.others, strict=True):
+                stems[stem] = self.stem(row, stem)
+        if draws.is_speech:
+            stems[TARGET] = self.speech(draws.rng)
+        crop = slice(draws.offset_samples, draws.offset_samples + CROP_SAMPLES)
+        target = stems[TARGET][crop].T
+        accompaniment = sum(stems[stem][crop].T for stem in OTHERS)
+        if draws.is_speech:
+            target = np.broadcast_to(target, accompaniment.shape)
+            energy_ratio = np.sum(target**2) / np.sum(accompaniment**2)
+            accompaniment = accompaniment * np.sqrt(energy_ratio / 10 ** (draws.snr_db / 10))
+        mixture = target + accompaniment
+        factor = 10 ** (draws.gain_db / 20) / max(np.abs(mixture).max(), np.abs(target).max())
+        mixture, target = (np.ascontiguousarray(factor * waveform, np.float32) for waveform in (mixture, target))
+        return torch.from_numpy(mixture), torch.from_numpy(target)
+
+    def window(self, row: int) -> dict[str, np.ndarray]:
+        """All stems, `(samples, channels)` each."""
+        return {stem: self.stem(row, stem) for stem in STEMS}
+
+    def stem(self, row: int, stem: str) -> np.ndarray:
+        """One stem of a window, `(samples, channels)`."""
+        window = self.windows[row]
+        path = self.root / "music" / window["part"] / window["song"] / f"{stem}.wav"
+        return soundfile.read(path, WINDOW_SAMPLES, window["start_sample"], dtype="float32")[0]
+
+    def speech(self, rng: np.random.Generator) -> np.ndarray:
+        """Utterances at full scale that fill a window, `(samples, 1)`."""
+        parts: list[np.ndarray] = []
+        while sum(map(len, parts)) < WINDOW_SAMPLES:
+            utterance = self.utterances[rng.integers(len(self.utterances))]
+            path = self.root / "speech" / f"{utterance['speaker']}.wav"
+            start, n_samples = utterance["start_sample"], utterance["n_samples"]
+            part = soundfile.read(path, n_samples, start, dtype="float32", always_2d=True)[0]
+            parts.append(part / np.abs(part).max())
+        return np.concatenate(parts)[:WINDOW_SAMPLES]
+
+
+def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDataset]:
+    """Both loaders of the corpus at `root`."""
+    dataset = RemixDataset(
+        root / "music",
+        None,
+        pd.read_csv(root / "windows.csv", dtype={"song": str}, keep_default_na=False),
+        root / "speech",
+        target=TARGET,
+        crop_samples=CROP_SAMPLES,
+        mix_prob=MIX_PROB,
+        speech_remix_prob=speech_remix_prob,
+        target_scaling="matched",
+        seed=SEED,
+    )
+    return TextbookLoader(root, dataset), dataset
+
+
+def check(textbook: TextbookLoader, ours: RemixDataset, keys: list[Key]) -> str:
+    """Assert that both make the same examples; says how close."""
+    worst = 0.0
+    for key in keys:
+        for theirs, waveform in zip(textbook[key], ours[key][:2], strict=True):
+            torch.testing.assert_close(waveform, theirs, atol=1e-5, rtol=0)
+            worst = max(worst, float((waveform - theirs).abs().max()))
+    return f"{worst:.0e} of full scale in {len(keys)} examples"
+
+
+def rows() -> Iterator[Row]:
+    """A row without speech and one with nothing but speech."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_corpus(root, songs=4, song_s=30)
+        for speech_remix_prob in (0, 1):
+            textbook, ours = pair(root, speech_remix_prob)
+            keys = [(epoch, index) for epoch in range(2) for index in range(len(ours))]
+            agreement = check(textbook, ours, keys)
+            times = race(lambda t=textbook: [t[key] for key in keys], lambda o=ours: [o[key] for key in keys])
+            rates = (f"{number(len(keys) / seconds)} examples/s" for seconds in times.medians_s)
+            yield Row(f"Training examples, `speech_remix_prob` {speech_remix_prob}", *rates, times.speedup, agreement)

@@ -1,0 +1,63 @@
+"""Two ways to compute one thing, timed in turn."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+LEAST_PAIRS = 3
+
+
+class Race(NamedTuple):
+    """Seconds of each call; the k-th calls of both ran right after each other."""
+
+    textbook_s: list[float]
+    ours_s: list[float]
+
+    @property
+    def medians_s(self) -> tuple[float, float]:
+        """Median of the textbook's calls and of ours."""
+        return statistics.median(self.textbook_s), statistics.median(self.ours_s)
+
+    @property
+    def speedup(self) -> str:
+        """Textbook over ours, pair by pair: the median, and the lowest and the highest in brackets."""
+        ratios = sorted(textbook / ours for textbook, ours in zip(self.textbook_s, self.ours_s, strict=True))
+        return f"{number(statistics.median(ratios))} ({number(ratios[0])} to {number(ratios[-1])})"
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    question: str
+    textbook: str
+    ours: str
+    speedup: str
+    agreement: str
+
+
+def race(textbook: Callable[[], object], ours: Callable[[], object], budget_s: float = 6.0) -> Race:
+    """Call both in turn, the first of a pair being now one, now the other, until `budget_s` is spent.
+
+    At least three pairs are timed. Both should have been called before: they are, where their agreement is checked.
+    """
+    times = Race([], [])
+    runners = [(textbook, times.textbook_s), (ours, times.ours_s)]
+    end = time.perf_counter() + budget_s
+    while len(times.ours_s) < LEAST_PAIRS or time.perf_counter() < end:
+        for run, seconds in runners:
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        runners.reverse()
+    return times
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def duration(seconds: float) -> str:
+    """In seconds or milliseconds."""
+    return f"{number(seconds)} s" if seconds >= 1 else f"{number(1000 * seconds)} ms"

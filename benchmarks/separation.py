@@ -1,0 +1,84 @@
+"""How long does separation take? `Separator` beside an overlap-add at the paper's hop."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.race import Row, duration, race
+from vocalremix import checkpoint
+from vocalremix.audio import Waveform
+from vocalremix.corpus.demo.song import plan_song
+from vocalremix.corpus.demo.stems import make_stems
+from vocalremix.metrics import usdr
+from vocalremix.models import build
+from vocalremix.models.base import SeparationModel
+from vocalremix.models.configs import BSRNNConfig
+from vocalremix.separation import CHUNK_SAMPLES, Separator
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAINED = ROOT / "data/demo/runs/train_full"
+PAPER_HOP_S = 0.5
+SEED = 1  # the demo profile's songs have 0
+
+
+def model() -> tuple[str, SeparationModel]:
+    """The demo's final model where it has been trained, else one of its size, and which of the two."""
+    if TRAINED.is_dir():
+        return "trained", checkpoint.load(TRAINED)
+    settings = yaml.safe_load((ROOT / "profiles/demo.yaml").read_text())["model"]
+    torch.manual_seed(0)
+    return "untrained", build(BSRNNConfig(**settings), "vocals")
+
+
+def song(seconds: float) -> tuple[Waveform, Waveform]:
+    """Mixture and vocals of a demo song, `(channels, samples)`."""
+    stems = make_stems(plan_song(SEED, 0, seconds), np.random.default_rng(SEED))
+    mixture: Waveform = np.sum(list(stems.values()), axis=0)
+    return mixture, stems["vocals"]
+
+
+@torch.inference_mode()
+def textbook(network: torch.nn.Module, mixture: Waveform, hop_samples: int) -> Waveform:
+    """Overlap-add of whole-song sums, one chunk at a time; Hann windows, divided by their sum."""
+    waveform = torch.from_numpy(mixture)
+    last = waveform.shape[1] - CHUNK_SAMPLES
+    window = torch.sin(torch.pi * (torch.arange(CHUNK_SAMPLES, dtype=torch.float64) + 0.5) / CHUNK_SAMPLES) ** 2
+    weighted, weights = torch.zeros_like(waveform, dtype=torch.float64), torch.zeros(waveform.shape[1]).double()
+    for start in [*range(0, last, hop_samples), last]:
+        chunk = slice(start, start + CHUNK_SAMPLES)
+        weighted[:, chunk] += window * network(waveform[None, :, chunk])[0]
+        weights[chunk] += window
+    target: Waveform = (weighted / weights).float().numpy()
+    return target
+
+
+def check(network: SeparationModel, mixture: Waveform) -> str:
+    """Assert that both give the same target at the paper's hop; says how close."""
+    separator = Separator(network, hop_s=PAPER_HOP_S, chunk_samples=CHUNK_SAMPLES)
+    theirs, ours = textbook(network, mixture, separator.hop_samples), separator.separate(mixture)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+    return f"{np.abs(ours - theirs).max():.0e} of full scale"
+
+
+def rows() -> Iterator[Row]:
+    """A row at the paper's hop, and one at our default."""
+    state, network = model()
+    seconds = 30
+    mixture, vocals = song(seconds)
+    agreement = check(network, mixture)
+    at_papers_hop = Separator(network, hop_s=PAPER_HOP_S, chunk_samples=CHUNK_SAMPLES)
+    at_our_hop = Separator(network, chunk_samples=CHUNK_SAMPLES)
+    papers, ours = at_papers_hop.separate(mixture), at_our_hop.separate(mixture)
+    difference = f"another hop: {usdr(ours, papers):.1f} dB apart"
+    if state == "trained":
+        difference += f"; uSDR {usdr(papers, vocals):.2f} dB there, {usdr(ours, vocals):.2f} dB here"
+    for separator, remark in [(at_papers_hop, agreement), (at_our_hop, difference)]:
+        times = race(
+            lambda: textbook(network, mixture, at_papers_hop.hop_samples), lambda s=separator: s.separate(mixture)
+        )
+        hop_s = separator.hop_samples / separator.sample_rate
+        question = f"Separation of {seconds} s ({state} demo model), ours at hop {hop_s:.2f} s"
+        yield Row(question, *map(duration, times.medians_s), times.speedup, remark)
