@@ -1,7 +1,7 @@
 """How long does a training step of the Band-Split RNN take? Bands of one width at once beside one band at a time."""
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,22 +19,56 @@ PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 TOLERANCE = 1e-3
 
 
-class Residual(nn.Module):
-    """Norm, bidirectional LSTM and linear layer along the frames of `(batch, frames, features)`."""
+class BandSplit(nn.Module):
+    """`(batch, channels, frequency, frames)`, complex, to `(batch, bands, frames, features)`."""
 
-    def __init__(self, features: int, hidden: int) -> None:
+    def __init__(self, widths: Sequence[int], config: BSRNNConfig) -> None:
         super().__init__()
-        self.groupnorm = nn.GroupNorm(features, features)
-        self.rnn = nn.LSTM(features, hidden, batch_first=True, bidirectional=True)
-        self.fc = nn.Linear(2 * hidden, features)
+        self.widths = list(widths)
+        self.layernorms = nn.ModuleList(nn.LayerNorm([4 * width, config.frames]) for width in widths)
+        self.fcs = nn.ModuleList(nn.Linear(4 * width, config.features) for width in widths)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the shape of `x`."""
-        return x + self.fc(self.rnn(self.groupnorm(x.mT).mT)[0])
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """See the class."""
+        parts = []
+        for band, norm, linear in zip(torch.split(spectrogram, self.widths, 2), self.layernorms, self.fcs, strict=True):
+            part = torch.stack([band.real, band.imag], dim=2).flatten(1, 3)
+            parts.append(linear(norm(part).mT))
+        return torch.stack(parts, dim=1)
+
+
+class Residual(nn.Module):
+    """Norm, bidirectional LSTM and linear layer along the third axis of `(batch, bands, frames, features)`."""
+
+    def __init__(self, config: BSRNNConfig) -> None:
+        super().__init__()
+        self.groupnorm = nn.GroupNorm(config.features, config.features)
+        self.rnn = nn.LSTM(config.features, config.hidden, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * config.hidden, config.features)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns the shape of `z` with the second and third axis swapped."""
+        x = z.flatten(0, 1)
+        x = torch.add(x, self.fc(self.rnn(self.groupnorm(x.mT).mT)[0]))
+        return x.view_as(z).transpose(1, 2)
+
+
+class BandSequence(nn.Module):
+    """Along frames and along bands in turn."""
+
+    def __init__(self, config: BSRNNConfig) -> None:
+        super().__init__()
+        self.bsrnn = nn.ModuleList(nn.Sequential(Residual(config), Residual(config)) for _ in range(config.layers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Returns the shape of `z`."""
+        for pair in self.bsrnn:
+            z = pair(z)
+        return z
 
 
 class GatedLinear(nn.Module):
-    """A linear layer whose output is halved by its gates."""
+    """A linear layer, half of whose output gates the other half."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -45,52 +79,53 @@ class GatedLinear(nn.Module):
         return functional.glu(self.linear(x))
 
 
-def mask_estimator(inputs: int, hidden: int, outputs: int) -> nn.ModuleDict:
-    """The layers after the norm."""
-    layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs), GatedLinear(outputs)]
-    return nn.ModuleDict({"mlp": nn.Sequential(*layers)})
+class MaskMLP(nn.Module):
+    """What comes after the norm."""
+
+    def __init__(self, config: BSRNNConfig, size: int) -> None:
+        super().__init__()
+        hidden = config.mlp
+        self.mlp = nn.Sequential(
+            nn.Linear(config.features, hidden), nn.Tanh(), nn.Linear(hidden, size), GatedLinear(size)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(batch, frames, features)` to `(batch, frames, size)`."""
+        return torch.as_tensor(self.mlp(x))
+
+
+class MaskEstimation(nn.Module):
+    """`(batch, bands, frames, features)` to a complex mask, `(batch, channels, frequency, frames)`."""
+
+    def __init__(self, widths: Sequence[int], config: BSRNNConfig) -> None:
+        super().__init__()
+        self.layernorms = nn.ModuleList(nn.LayerNorm([config.frames, config.features]) for _ in widths)
+        self.mlp = nn.ModuleList(MaskMLP(config, 4 * width) for width in widths)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See the class."""
+        masks = []
+        for part, norm, mlp in zip(z.unbind(1), self.layernorms, self.mlp, strict=True):
+            y = mlp(norm(part)).unflatten(2, (2, 2, -1))
+            masks.append(torch.complex(y[:, :, :, 0], y[:, :, :, 1]).permute(0, 2, 3, 1))
+        return torch.cat(masks, dim=2)
 
 
 class TextbookBSRNN(nn.Module):
-    """amanteur's network as one would write it down: modules for each band, a loop over bands, its state dict."""
+    """amanteur's network as one would write it down: modules for each band, loops over bands, its state dict."""
 
-    def __init__(self, widths: list[int], config: BSRNNConfig) -> None:
+    def __init__(self, widths: Sequence[int], config: BSRNNConfig) -> None:
         super().__init__()
-        self.widths = widths
-        features, frames, sizes = config.features, config.frames, [4 * width for width in widths]
-        self.bandsplit = nn.ModuleDict(
-            {
-                "layernorms": nn.ModuleList(nn.LayerNorm([size, frames]) for size in sizes),
-                "fcs": nn.ModuleList(nn.Linear(size, features) for size in sizes),
-            }
-        )
-        pairs = [nn.ModuleList(Residual(features, config.hidden) for _ in range(2)) for _ in range(config.layers)]
-        self.bandsequence = nn.ModuleDict({"bsrnn": nn.ModuleList(pairs)})
-        self.maskest = nn.ModuleDict(
-            {
-                "layernorms": nn.ModuleList(nn.LayerNorm([frames, features]) for _ in sizes),
-                "mlp": nn.ModuleList(mask_estimator(features, config.mlp, size) for size in sizes),
-            }
-        )
+        self.bandsplit = BandSplit(widths, config)
+        self.bandsequence = BandSequence(config)
+        self.maskest = MaskEstimation(widths, config)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Complex spectrogram `(batch, channels, frequency, frames)` in, the target's out."""
         mean, std = spectrogram.mean((1, 2, 3), keepdim=True), spectrogram.std((1, 2, 3), keepdim=True)
         x = (spectrogram - mean) / (std + 1e-5)
-        batch, channels, _, frames = x.shape
-        parts = []
-        for band, norm, linear in zip(x.split(self.widths, dim=2), *self.bandsplit.values(), strict=True):
-            part = torch.stack([band.real, band.imag], dim=2).flatten(1, 3)
-            parts.append(linear(norm(part).mT))
-        z = torch.stack(parts, dim=1)
-        for pair in self.bandsequence["bsrnn"]:
-            for residual in pair:
-                z = residual(z.flatten(0, 1)).view_as(z).transpose(1, 2)
-        masks = []
-        for part, width, norm, estimator in zip(z.unbind(1), self.widths, *self.maskest.values(), strict=True):
-            y = estimator["mlp"](norm(part)).view(batch, frames, channels, 2, width)
-            masks.append(torch.complex(y[..., 0, :], y[..., 1, :]).permute(0, 2, 3, 1))
-        return torch.cat(masks, dim=2) * x * std + mean
+        mask: Tensor = self.maskest(self.bandsequence(self.bandsplit(x)))
+        return mask * x * std + mean
 
 
 class Pair(NamedTuple):
@@ -105,7 +140,7 @@ class Pair(NamedTuple):
         """Loss and gradients."""
         model.zero_grad()
         loss = model.loss(self.mixture, self.target)
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss.detach()
 
 
@@ -114,8 +149,9 @@ def pair(config: BSRNNConfig, examples: int) -> Pair:
     torch.manual_seed(0)
     ours = BandSplitSeparator(config, "vocals")
     textbook = BandSplitSeparator(config, "vocals")
-    textbook.network = TextbookBSRNN(list(ours.network.widths), config)
-    textbook.network.load_state_dict(export_amanteur(ours.network))
+    network = TextbookBSRNN(ours.network.widths, config)
+    network.load_state_dict(export_amanteur(ours.network))
+    setattr(textbook, "network", network)  # noqa: B010: to mypy it is no BandSplitRNN
     mixture, target = 0.1 * torch.randn(2, examples, 2, config.chunk_samples)
     return Pair(textbook, ours, mixture, target)
 
@@ -124,11 +160,12 @@ def check(models: Pair) -> str:
     """Assert that loss and gradients are the same; says how close."""
     losses = [models.step(models.textbook), models.step(models.ours)]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
-    gradients = copy.deepcopy(models.ours.network)
-    for gradient, parameter in zip(gradients.parameters(), models.ours.network.parameters(), strict=True):
-        gradient.data = parameter.grad
-    named = export_amanteur(gradients)
-    theirs = torch.cat([parameter.grad.flatten() for parameter in models.textbook.network.parameters()])
+    theirs = torch.cat([gradient(parameter).flatten() for parameter in models.textbook.network.parameters()])
+    with torch.no_grad():
+        for parameter in models.ours.network.parameters():
+            parameter.copy_(gradient(parameter))
+    # now under amanteur's names
+    named = export_amanteur(models.ours.network)
     ours = torch.cat([named[name].flatten() for name, _ in models.textbook.network.named_parameters()])
     error = float((ours - theirs).norm() / theirs.norm())
     assert error < TOLERANCE, f"the gradients differ by {error:.1e} of their norm"
@@ -143,6 +180,6 @@ def rows(full: bool = False) -> Iterator[Row]:
         config = BSRNNConfig(**settings | {"flavour": "amanteur"})
         models = pair(config, examples)
         agreement = check(models)
-        times = race(lambda m=models: m.step(m.textbook), lambda m=models: m.step(m.ours))
+        times = race(partial(models.step, models.textbook), partial(models.step, models.ours))
         question = f"BSRNN step, {size} size, {len(models.ours.network.widths)} bands, batch of {examples}"
-        yield Row(question, *map(duration, times.medians_s), times.speedup, agreement)
+        yield Row(question, *times.medians(duration), times.speedup, agreement)

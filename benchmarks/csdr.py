@@ -54,5 +54,4 @@ def rows() -> Iterator[Row]:
     name, estimate, reference = song(seconds)
     agreement = check(estimate, reference)
     times = race(lambda: textbook(estimate, reference), lambda: csdr_frames(estimate, reference, *THESIS_FRAMES_S))
-    theirs, ours = map(duration, times.medians_s)
-    yield Row(f"cSDR of {seconds} s of stereo ({name})", theirs, ours, times.speedup, agreement)
+    yield Row(f"cSDR of {seconds} s of stereo ({name})", *times.medians(duration), times.speedup, agreement)

@@ -14,10 +14,9 @@ class Race(NamedTuple):
     textbook_s: list[float]
     ours_s: list[float]
 
-    @property
-    def medians_s(self) -> tuple[float, float]:
-        """Median of the textbook's calls and of ours."""
-        return statistics.median(self.textbook_s), statistics.median(self.ours_s)
+    def medians(self, show: Callable[[float], str]) -> tuple[str, str]:
+        """Median of the textbook's calls and of ours, each as `show` writes a number of seconds."""
+        return show(statistics.median(self.textbook_s)), show(statistics.median(self.ours_s))
 
     @property
     def speedup(self) -> str:
@@ -56,6 +55,11 @@ def race(textbook: Callable[[], object], ours: Callable[[], object], budget_s: f
 def number(value: float) -> str:
     """Three significant digits, without an exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def closeness(largest: float) -> str:
+    """How far two waveforms in -1..1 are apart at most."""
+    return f"{largest:.0e} of full scale" if largest else "the last bit"
 
 
 def duration(seconds: float) -> str:

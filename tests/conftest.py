@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+# tests run side by side, and threads that wait for one another in turns are slower than none
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
