@@ -7,6 +7,7 @@ import torch
 from layout import HOME, Layout
 
 from vocalremix import checkpoint
+from vocalremix.compute import choose_threads
 from vocalremix.evaluation import as_metrics, evaluate
 from vocalremix.separation import Separator
 from vocalremix.tracking import Store, add_scores
@@ -22,8 +23,7 @@ def on_test_songs(layout: Layout, name: str) -> None:
 def on_windows(layout: Layout, name: str, windows: pd.DataFrame, destination: Path, prefix: str) -> None:
     """Score a training on the given windows and add the scores, named with the prefix, to its MLflow run."""
     params, profile, folder = layout.settings.params, layout.settings.profile, layout.run(name)
-    if profile.compute.cpu_threads != "auto":
-        torch.set_num_threads(profile.compute.cpu_threads)
+    torch.set_num_threads(choose_threads(profile.compute))
     separator = Separator.from_checkpoint(folder, device=profile.compute.accelerator, **profile.separation.model_dump())
     summary = evaluate(separator, params.target, layout.music, windows, profile.sad.window_s, destination)
     run_id = checkpoint.read_metadata(folder)["mlflow_run_id"]

@@ -94,6 +94,16 @@ def test_resampling_keeps_a_sine():
     np.testing.assert_allclose(resampled[0, 1000:-1000], expected[1000:-1000], atol=2e-3)
 
 
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(44101, 44100), (44100, 44056), (12345, 44100)])
+def test_resampling_between_odd_rates_keeps_a_sine(from_rate: int, to_rate: int) -> None:
+    sine = np.sin(2 * np.pi * 1000 * np.arange(from_rate) / from_rate, dtype=np.float32)[None]
+    resampled = audio.resample(sine, from_rate, to_rate)
+    assert resampled.dtype == np.float32
+    assert abs(resampled.shape[1] - to_rate) <= 1
+    expected = np.sin(2 * np.pi * 1000 * np.arange(resampled.shape[1]) / to_rate)
+    np.testing.assert_allclose(resampled[0, 1000:-1000], expected[1000:-1000], atol=2e-3)
+
+
 def test_mono_is_doubled_and_surround_refused():
     assert audio.to_stereo(np.ones((1, 3), np.float32), "a").tolist() == [[1, 1, 1], [1, 1, 1]]
     with pytest.raises(InputError, match="song: 6 channels"):

@@ -5,9 +5,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from vocalremix.compute import choose_device
 from vocalremix.errors import InputError
 from vocalremix.metrics import usdr
-from vocalremix.separation import Separator, choose_device, separate_recording
+from vocalremix.separation import Separator, separate_recording
 
 Array = npt.NDArray[np.float32]
 

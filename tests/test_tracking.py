@@ -42,9 +42,7 @@ def test_a_run_holds_what_it_was_given(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED"), (ValueError(), "FAILED")]
 )
-def test_an_interrupted_run_is_taken_up_again(
-    store: Store, tmp_path: Path, error: BaseException, status: str
-) -> None:
+def test_an_interrupted_run_is_taken_up_again(store: Store, tmp_path: Path, error: BaseException, status: str) -> None:
     file = tmp_path / "run_id"
     with pytest.raises(type(error)), open_run(store, "train", params={}, tags={}, run_id_file=file) as first:
         first.log_metrics({"loss": 1.0}, step=0)
@@ -77,9 +75,7 @@ def test_scores_join_the_trainings_run(store: Store, tmp_path: Path) -> None:
     assert stored.info.status == "FINISHED"
 
 
-def test_a_tracking_uri_of_the_environment_wins(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tracking_uri_of_the_environment_wins(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     store.client()
     assert (tmp_path / "elsewhere.db").is_file()

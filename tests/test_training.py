@@ -15,11 +15,12 @@ import tiny
 import torch
 from torch.utils.data import DataLoader
 
+from vocalremix.compute import choose_devices
 from vocalremix.dataset import EpochSampler
 from vocalremix.errors import InputError
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Compute, Phase
-from vocalremix.training import Outcome, choose_devices, fit, learning_rate
+from vocalremix.training import Outcome, fit, learning_rate
 
 PROGRAM = [sys.executable, str(Path(tiny.__file__))]
 CPU = choose_devices(Compute(accelerator="cpu", devices=1, precision="32"))

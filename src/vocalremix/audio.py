@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from vocalremix.errors import InputError
 
 SAMPLE_RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
+# torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
+MAX_SINC_PHASES = 1000
 
 Waveform = npt.NDArray[np.float32]
 
@@ -104,9 +107,15 @@ def map_pcm16(path: Path) -> npt.NDArray[np.int16]:
 
 
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
-    """Band-limited resampling of `(channels, samples)` with torchaudio's windowed sinc."""
+    """Band-limited resampling of `(channels, samples)`: torchaudio's windowed sinc, scipy's between odd rates."""
     if from_rate == to_rate:
         return waveform
+    ratio = Fraction(to_rate, from_rate)
+    if max(ratio.numerator, ratio.denominator) > MAX_SINC_PHASES:
+        from scipy.signal import resample_poly
+
+        poly: Waveform = resample_poly(waveform, ratio.numerator, ratio.denominator, axis=-1).astype(np.float32)
+        return poly
     import torch
     from torchaudio.functional import resample as sinc_resample
 

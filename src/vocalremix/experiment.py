@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from vocalremix import checkpoint, training
+from vocalremix.compute import Devices, choose_devices
 from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
 from vocalremix.errors import InputError
 from vocalremix.files import publish
@@ -67,7 +68,7 @@ def train(
     InputError for data, checkpoints or hardware that do not fit, and while another process runs the same training.
     """
     profile, target = settings.profile, settings.params.target
-    devices = training.choose_devices(profile.compute)
+    devices = choose_devices(profile.compute)
     train_windows, valid_windows = select_windows(recipe, data)
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
@@ -166,7 +167,7 @@ def _three_in_a_row(windows: pd.DataFrame) -> pd.DataFrame:
 def _description(
     recipe: Recipe,
     settings: Settings,
-    devices: training.Devices,
+    devices: Devices,
     model: SeparationModel,
     train_windows: pd.DataFrame,
     valid_windows: pd.DataFrame,
@@ -183,8 +184,9 @@ def _description(
         "accelerator": devices.accelerator,
         "devices": devices.count,
         "precision": devices.precision,
+        "cpu_threads": devices.cpu_threads,
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "n_train_windows": len(train_windows),
+        "n_train_windows": len(train_windows.drop_duplicates()),
         "n_train_songs": train_windows.song.nunique(),
         "n_valid_windows": len(valid_windows),
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from vocalremix import checkpoint
 from vocalremix.audio import SAMPLE_RATE, Waveform, resample, to_stereo
+from vocalremix.compute import choose_device
 from vocalremix.errors import InputError
 
 CHUNK_SAMPLES = 134144  # 263 STFT frames of 512 samples, about 3 s: the crop of the thesis
@@ -137,19 +138,6 @@ def separate_recording(
     # resampling rounds the number of samples up, so there and back it gives at least what it was given
     target = target[:, :n_samples]
     return target.mean(axis=0, keepdims=True) if n_channels == 1 else target
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of "cpu", "cuda", "cuda:1" or "auto"; InputError instead of a silent fallback to the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device {name}: unknown; choose cpu, cuda or auto") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {name}: torch sees no such GPU here; choose cpu or auto")
-    return device
 
 
 def _hop_samples(hop_s: float | None, chunk_samples: int, sample_rate: int) -> int:

@@ -7,10 +7,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -24,11 +23,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from vocalremix.compute import Devices
 from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
 from vocalremix.errors import InputError
 from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
-from vocalremix.params import Common, Compute, Phase
+from vocalremix.params import Common, Phase
 
 Row = dict[str, float]
 MONITOR = "valid_usdr_db"
@@ -46,42 +46,6 @@ class Outcome(NamedTuple):
     """One row per epoch: epoch, learning_rate, train_loss, valid_loss, valid_usdr_db, seconds."""
     best_epoch: int
     """The epoch whose averaged weights the model holds now: best on validation, or the last one without it."""
-
-
-@dataclass(frozen=True)
-class Devices:
-    """The hardware a training really runs on."""
-
-    accelerator: str
-    count: int
-    precision: Literal["32-true", "bf16-mixed"]
-    cpu_threads: int
-    """Of each process."""
-
-
-def choose_devices(compute: Compute) -> Devices:
-    """Settle what `auto` means on this machine.
-
-    Raises InputError where a GPU is asked for and none is there, more devices are asked for than are visible, or
-    bf16 is asked for on a GPU without it: nothing falls back in silence.
-    """
-    accelerator, available = compute.accelerator, torch.cuda.device_count()
-    if accelerator == "auto":
-        accelerator = "cuda" if available else "cpu"
-    if accelerator == "cuda" and not available:
-        raise InputError("compute.accelerator: cuda, but torch sees no CUDA device here; set it to cpu or auto")
-    if accelerator == "cpu":
-        count = 1 if compute.devices == "auto" else compute.devices
-    else:
-        count = available if compute.devices == "auto" else compute.devices
-        if count > available:
-            raise InputError(f"compute.devices: {count}, but only {available} CUDA devices are visible")
-    has_bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if compute.precision == "bf16" and accelerator == "cuda" and not has_bf16:
-        raise InputError("compute.precision: bf16, but this GPU has no bf16; set it to 32 or auto")
-    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_bf16)
-    threads = max(1, torch.get_num_threads() // count) if compute.cpu_threads == "auto" else compute.cpu_threads
-    return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true", threads)
 
 
 def learning_rate(schedule: Sequence[Phase], epoch: int) -> float:
