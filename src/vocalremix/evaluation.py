@@ -12,7 +12,7 @@ from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, map_pcm16
 from vocalremix.corpus import Song, songs
 from vocalremix.errors import InputError
 from vocalremix.files import publish
-from vocalremix.metrics import aggregate, song_scores, window_scores
+from vocalremix.metrics import AVERAGES, aggregate, song_scores, window_scores
 from vocalremix.separation import Separator
 
 WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
@@ -63,14 +63,17 @@ def evaluate(
 
 
 def as_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
-    """A summary's figures under flat names: `test_usdr_db`, `test_window_usdr_db`, `test_mixture_usdr_db`."""
-    metrics: dict[str, float] = {}
-    for system, start in (("model", prefix), ("mixture", f"{prefix}_mixture")):
-        scores = summary[system]
-        metrics |= {f"{start}_{name}": value for name, value in scores["songs"].items()}
-        for name, window in scores["windows"].items():
-            metrics |= {f"{start}_window_{name}": window["mean"]}
-    return metrics
+    """The figures of a summary by which runs are compared, under flat names.
+
+    With prefix "test": `test_usdr_db` and the other protocols over songs, `test_window_usdr_db` and the other means
+    over windows, and as a zero-effort baseline `test_mixture_usdr_db`.
+    """
+    model, mixture = summary["model"], summary["mixture"]
+    return {
+        **{f"{prefix}_{name}": model["songs"][name] for name in AVERAGES},
+        **{f"{prefix}_window_{name}": model["windows"][name]["mean"] for name in WINDOW_METRICS},
+        f"{prefix}_mixture_usdr_db": mixture["songs"]["usdr_db"],
+    }
 
 
 def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform]:

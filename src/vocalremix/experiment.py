@@ -33,6 +33,7 @@ class Recipe:
     """What sets one training apart from the others of its study."""
 
     name: str
+    """Of its folder of results."""
     stage: str
     schedule: tuple[Phase, ...]
     mix_prob: float
@@ -41,6 +42,14 @@ class Recipe:
     data_fraction: float = 1
     parts: tuple[str, ...] = ("train",)
     overfit: bool = False
+
+    @property
+    def title(self) -> str:
+        """What MLflow's table calls it: of a sweep, the cell."""
+        if self.stage != "sweep":
+            return self.stage
+        axes = ("speech_remix_prob", "mix_prob", "data_fraction", "seed")
+        return " ".join([self.stage, *(f"{axis}={getattr(self, axis)}" for axis in axes)])
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ def import_initial(
     model = checkpoint.load_initial(source, settings.profile.model, settings.params.target)
     description = {"source": source.name, "target": settings.params.target}
     tags = {**tags, "stage": recipe.stage}
-    with open_run(store, recipe.name, params=description, tags=tags, run_id_file=None) as run:
+    with open_run(store, recipe.title, params=description, tags=tags, run_id_file=None) as run:
         checkpoint.save(destination, model, metadata={"mlflow_run_id": run.run_id, **description})
 
 
@@ -246,7 +255,7 @@ def _tracked(
         return
     with open_run(
         store,
-        recipe.name,
+        recipe.title,
         params=description,
         tags={**tags, "stage": recipe.stage},
         run_id_file=scratch / "mlflow_run_id",

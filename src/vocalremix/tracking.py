@@ -38,7 +38,9 @@ class Store:
             client = mlflow.MlflowClient(tracking_uri=uri)
             if client.get_experiment_by_name(self.experiment) is None:
                 artifacts = (self.root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-                client.create_experiment(self.experiment, artifact_location=artifacts)
+                # opens MLflow's UI on runs and charts rather than on its pages for language models
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags)
         return client
 
     def experiment_id(self, client: mlflow.MlflowClient) -> str:

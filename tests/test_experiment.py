@@ -1,0 +1,159 @@
+"""Which windows a training sees, and that two trainings never share a scratch."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+import yaml
+
+from vocalremix import checkpoint, experiment
+from vocalremix.errors import InputError
+from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
+from vocalremix.params import Params, Profile, Settings
+from vocalremix.tracking import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+TAGS = {"git.commit": "0" * 40}
+
+
+def settings(**compute: Any) -> Settings:
+    """The demo's settings with the tiny model and corpus."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    profile = yaml.safe_load((ROOT / "profiles/demo.yaml").read_text())
+    profile |= {"model": tiny.CONFIG.model_dump(), "workers": 0}
+    profile["sad"] |= {"window_s": tiny.WINDOW_S, "step_s": 0.5}
+    profile["separation"]["hop_s"] = 0.1
+    profile["training"]["common"] = tiny.COMMON.model_dump()
+    profile["compute"] |= compute
+    return Settings(Params.model_validate(params), Profile.model_validate(profile))
+
+
+def recipe(**changes: Any) -> Recipe:
+    options: dict[str, Any] = {
+        "name": "initial",
+        "stage": "initial",
+        "schedule": tiny.SCHEDULE,
+        "mix_prob": 0.5,
+        "speech_remix_prob": 0,
+        "seed": 3,
+    }
+    return Recipe(**options | changes)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    """Songs A, B, C in train and D in valid, each with a copy that has three windows."""
+    windows = tiny.write_music(tmp_path / "music")
+    windows.to_csv(tmp_path / "index.csv", index=False)
+    copies = windows[windows.start_sample < 3 * 22050].assign(copy="shift_+1")
+    (tmp_path / "augmented").mkdir()
+    copies.to_csv(tmp_path / "augmented/windows.csv", index=False)
+    return Data(tmp_path / "music", tmp_path / "index.csv", tmp_path / "augmented")
+
+
+def seen(windows: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(windows[["song", "copy"]].itertuples(index=False, name=None))
+
+
+def test_a_copy_follows_its_song_and_never_crosses_into_training(data: Data) -> None:
+    """The author's final run trained on copies of validation songs (FACTS: leak)."""
+    training, validation = select_windows(recipe(), data)
+    assert seen(training) == {(song, copy) for song in "ABC" for copy in ("", "shift_+1")}
+    assert seen(validation) == {("D", "")}, "validation is on the songs themselves"
+    assert len(training) == 3 * (4 + 3)
+
+
+def test_the_full_training_takes_the_validation_songs_and_validates_on_none(data: Data) -> None:
+    training, validation = select_windows(recipe(parts=("train", "valid")), data)
+    assert {song for song, _ in seen(training)} == set("ABCD")
+    assert validation.empty
+
+
+def test_a_share_of_the_songs_takes_their_copies_along(data: Data) -> None:
+    training, validation = select_windows(recipe(data_fraction=0.3), data)
+    ((song,), copies) = set(training.song), set(training["copy"])
+    assert song in "ABC"
+    assert copies == {"", "shift_+1"}
+    assert set(validation.song) == {"D"}
+
+
+def test_overfit_is_three_windows_in_a_row_of_one_song(data: Data) -> None:
+    training, validation = select_windows(recipe(overfit=True), data)
+    assert validation[["song", "start_sample"]].values.tolist() == [["A", 0], ["A", 22050], ["A", 44100]]
+    assert training.drop_duplicates().equals(validation)
+
+
+def test_overfit_needs_three_windows_in_a_row(data: Data, tmp_path: Path) -> None:
+    windows = pd.read_csv(data.windows, keep_default_na=False)
+    windows[windows.start_sample != 22050].query("start_sample < 66150").to_csv(data.windows, index=False)
+    with pytest.raises(InputError, match="no training song has three salient windows in a row"):
+        select_windows(recipe(overfit=True), data)
+
+
+def test_a_training_leaves_a_checkpoint_that_loads_and_says_where_it_comes_from(data: Data, tmp_path: Path) -> None:
+    out = tmp_path / "runs/initial"
+    train(recipe(), settings(), data, Store(tmp_path, "study"), TAGS, None, out)
+    metadata = checkpoint.read_metadata(out)
+    assert metadata["git_commit"] == "0" * 40
+    assert (metadata["n_train_songs"], metadata["n_train_windows"]) == (3, 21)
+    history = pd.read_csv(out / "history.csv")
+    assert history.epoch.tolist() == [0, 1, 2]
+    assert metadata["best_valid_usdr_db"] == pytest.approx(history.valid_usdr_db.max())
+    model = checkpoint.load(out)
+    assert model.target == "vocals"
+    assert not list((tmp_path / "scratch").iterdir())
+    copied = tmp_path / "runs/imported"
+    import_initial(out, recipe(), settings(), Store(tmp_path, "study"), TAGS, copied)
+    assert torch.equal(tiny.weights(checkpoint.load(copied)), tiny.weights(model))
+
+
+def test_fine_tuning_starts_from_the_checkpoint(data: Data, tmp_path: Path) -> None:
+    store = Store(tmp_path, "study")
+    train(recipe(), settings(), data, store, TAGS, None, tmp_path / "initial")
+    still = (tiny.SCHEDULE[0].model_copy(update={"epochs": 1, "learning_rate": 1e-12}),)
+    train(recipe(schedule=still), settings(), data, store, TAGS, tmp_path / "initial", tmp_path / "again")
+    torch.testing.assert_close(
+        tiny.weights(checkpoint.load(tmp_path / "again")), tiny.weights(checkpoint.load(tmp_path / "initial"))
+    )
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from vocalremix import experiment
+with experiment._only_one(Path(sys.argv[1])):
+    print("holding", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_trainings_never_share_a_scratch(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "holding\n"
+        refusal = pytest.raises(InputError, match=f"process {holder.pid} is at this very training already")
+        with refusal, experiment._only_one(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with experiment._only_one(tmp_path):
+        pass
+
+
+def test_asking_for_what_does_not_fit(data: Data, tmp_path: Path) -> None:
+    store = Store(tmp_path, "study")
+    train(recipe(), settings(), data, store, TAGS, None, tmp_path / "initial")
+    drums = Settings(settings().params.model_copy(update={"target": "drums"}), settings().profile)
+    with pytest.raises(InputError, match="extracts vocals, not drums"):
+        train(recipe(), drums, data, store, TAGS, tmp_path / "initial", tmp_path / "out")
+    wider = settings().profile.model_copy(update={"model": tiny.CONFIG.model_copy(update={"features": 8})})
+    with pytest.raises(InputError, match="made with features 4 instead of 8"):
+        train(recipe(), Settings(settings().params, wider), data, store, TAGS, tmp_path / "initial", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
