@@ -20,7 +20,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def main() -> None:
     """Measure on one thread, so that what else runs on the machine disturbs least."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="also time a step of the full-size model (minutes)")
+    parser.add_argument("--full", action="store_true", help="also a step of the full-size model (about five minutes)")
     options = parser.parse_args()
     # read once, when numpy and torch are imported
     os.environ |= dict.fromkeys(THREADS, "1")

@@ -2,25 +2,26 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import soundfile
 import torch
 from torch import Tensor
 
-from benchmarks.race import Row, number, race
+from benchmarks.race import Row, closeness, number, race
 from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.dataset import Key, RemixDataset
 
 TARGET = "vocals"
-OTHERS = tuple(stem for stem in STEMS if stem != TARGET)
 WINDOW_SAMPLES = 6 * SAMPLE_RATE
 CROP_SAMPLES = 134144
 SEED = 3
 MIX_PROB = 0.8
-Pair = tuple[Tensor, Tensor]
+Samples = npt.NDArray[np.float32]
 
 
 def write_corpus(root: Path, songs: int, song_s: int) -> None:
@@ -48,7 +49,7 @@ def write_corpus(root: Path, songs: int, song_s: int) -> None:
 
 
 class TextbookLoader:
-    """Reads the whole window of every stem, and utterances until they fill a window; crops afterwards.
+    """Reads whole windows of four stems, and utterances until they fill a window; crops afterwards.
 
     What is random it is told by `RemixDataset.draw`.
     """
@@ -58,18 +59,16 @@ class TextbookLoader:
         self.windows = pd.read_csv(root / "windows.csv", dtype={"song": str}).to_dict("records")
         self.utterances = pd.read_csv(root / "speech" / "utterances.csv", dtype={"speaker": str}).to_dict("records")
 
-    def __getitem__(self, key: Key) -> Pair:
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         """Mixture and target, `(channels, samples)` float32."""
         draws = self.dataset.draw(key)
-        stems = self.window(key[1])
-        if draws.is_remixed:
-            for stem, row in zip(OTHERS, draws.others, strict=True):
-                stems[stem] = self.stem(row, stem)
+        _, index = key
+        rows = draws.others if draws.is_remixed else (index, index, index)
+        vocals, drums, bass, other = (self.stem(*place) for place in zip((index, *rows), STEMS, strict=True))
         if draws.is_speech:
-            stems[TARGET] = self.speech(draws.rng)
+            vocals = self.speech(draws.rng)
         crop = slice(draws.offset_samples, draws.offset_samples + CROP_SAMPLES)
-        target = stems[TARGET][crop].T
-        accompaniment = sum(stems[stem][crop].T for stem in OTHERS)
+        target, accompaniment = vocals[crop].T, (drums + bass + other)[crop].T
         if draws.is_speech:
             target = np.broadcast_to(target, accompaniment.shape)
             energy_ratio = np.sum(target**2) / np.sum(accompaniment**2)
@@ -79,19 +78,16 @@ class TextbookLoader:
         mixture, target = (np.ascontiguousarray(factor * waveform, np.float32) for waveform in (mixture, target))
         return torch.from_numpy(mixture), torch.from_numpy(target)
 
-    def window(self, row: int) -> dict[str, np.ndarray]:
-        """All stems, `(samples, channels)` each."""
-        return {stem: self.stem(row, stem) for stem in STEMS}
-
-    def stem(self, row: int, stem: str) -> np.ndarray:
+    def stem(self, row: int, stem: str) -> Samples:
         """One stem of a window, `(samples, channels)`."""
         window = self.windows[row]
         path = self.root / "music" / window["part"] / window["song"] / f"{stem}.wav"
-        return soundfile.read(path, WINDOW_SAMPLES, window["start_sample"], dtype="float32")[0]
+        samples: Samples = soundfile.read(path, WINDOW_SAMPLES, window["start_sample"], dtype="float32")[0]
+        return samples
 
-    def speech(self, rng: np.random.Generator) -> np.ndarray:
+    def speech(self, rng: np.random.Generator) -> Samples:
         """Utterances at full scale that fill a window, `(samples, 1)`."""
-        parts: list[np.ndarray] = []
+        parts: list[Samples] = []
         while sum(map(len, parts)) < WINDOW_SAMPLES:
             utterance = self.utterances[rng.integers(len(self.utterances))]
             path = self.root / "speech" / f"{utterance['speaker']}.wav"
@@ -125,7 +121,7 @@ def check(textbook: TextbookLoader, ours: RemixDataset, keys: list[Key]) -> str:
         for theirs, waveform in zip(textbook[key], ours[key][:2], strict=True):
             torch.testing.assert_close(waveform, theirs, atol=1e-5, rtol=0)
             worst = max(worst, float((waveform - theirs).abs().max()))
-    return f"{worst:.0e} of full scale in {len(keys)} examples"
+    return f"{closeness(worst)} in {len(keys)} examples"
 
 
 def rows() -> Iterator[Row]:
@@ -137,6 +133,17 @@ def rows() -> Iterator[Row]:
             textbook, ours = pair(root, speech_remix_prob)
             keys = [(epoch, index) for epoch in range(2) for index in range(len(ours))]
             agreement = check(textbook, ours, keys)
-            times = race(lambda t=textbook: [t[key] for key in keys], lambda o=ours: [o[key] for key in keys])
-            rates = (f"{number(len(keys) / seconds)} examples/s" for seconds in times.medians_s)
+            times = race(partial(read, textbook, keys), partial(read, ours, keys))
+            rates = times.medians(partial(per_second, len(keys)))
             yield Row(f"Training examples, `speech_remix_prob` {speech_remix_prob}", *rates, times.speedup, agreement)
+
+
+def read(loader: TextbookLoader | RemixDataset, keys: list[Key]) -> None:
+    """Make the examples of `keys`."""
+    for key in keys:
+        loader[key]
+
+
+def per_second(examples: int, seconds: float) -> str:
+    """The rate at which a process makes examples."""
+    return f"{number(examples / seconds)} examples/s"

@@ -1,13 +1,14 @@
 """How long does separation take? `Separator` beside an overlap-add at the paper's hop."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 
-from benchmarks.race import Row, duration, race
+from benchmarks.race import Row, closeness, duration, race
 from vocalremix import checkpoint
 from vocalremix.audio import Waveform
 from vocalremix.corpus.demo.song import plan_song
@@ -60,7 +61,7 @@ def check(network: SeparationModel, mixture: Waveform) -> str:
     separator = Separator(network, hop_s=PAPER_HOP_S, chunk_samples=CHUNK_SAMPLES)
     theirs, ours = textbook(network, mixture, separator.hop_samples), separator.separate(mixture)
     np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
-    return f"{np.abs(ours - theirs).max():.0e} of full scale"
+    return closeness(float(np.abs(ours - theirs).max()))
 
 
 def rows() -> Iterator[Row]:
@@ -76,9 +77,8 @@ def rows() -> Iterator[Row]:
     if state == "trained":
         difference += f"; uSDR {usdr(papers, vocals):.2f} dB there, {usdr(ours, vocals):.2f} dB here"
     for separator, remark in [(at_papers_hop, agreement), (at_our_hop, difference)]:
-        times = race(
-            lambda: textbook(network, mixture, at_papers_hop.hop_samples), lambda s=separator: s.separate(mixture)
-        )
+        reference = partial(textbook, network, mixture, at_papers_hop.hop_samples)
+        times = race(reference, partial(separator.separate, mixture))
         hop_s = separator.hop_samples / separator.sample_rate
         question = f"Separation of {seconds} s ({state} demo model), ours at hop {hop_s:.2f} s"
-        yield Row(question, *map(duration, times.medians_s), times.speedup, remark)
+        yield Row(question, *times.medians(duration), times.speedup, remark)
