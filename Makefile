@@ -6,10 +6,9 @@ PYTHON ?= python3
 export PYTHON
 PORT ?= 5000
 
-.PHONY: repro test ui lint bench setup
+.PHONY: repro test ui lint bench setup check-git
 
-repro: setup
-	@scripts/check-git
+repro: check-git setup
 	@vocalremix params
 	dvc repro
 
@@ -26,6 +25,9 @@ lint: setup
 
 bench: setup
 	python -m benchmarks
+
+check-git:
+	@scripts/check-git
 
 setup: .venv/ready
 	@scripts/install-programs

@@ -5,13 +5,19 @@ from layout import stage
 from vocalremix.augment import make_copies
 from vocalremix.windows import read_windows
 
-with stage() as layout:
-    profile = layout.settings.profile
-    make_copies(
-        layout.music,
-        read_windows(layout.index),
-        layout.augmented,
-        **profile.augment.model_dump(),
-        **profile.sad.model_dump(),
-        target=layout.settings.params.target,
-    )
+
+def main() -> None:
+    with stage() as layout:
+        profile = layout.settings.profile
+        make_copies(
+            layout.music,
+            read_windows(layout.index),
+            layout.augmented,
+            **profile.augment.model_dump(),
+            **profile.sad.model_dump(),
+            target=layout.settings.params.target,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,15 @@ from vocalremix.corpus.demo import make_speech
 from vocalremix.corpus.librispeech import write_listing
 from vocalremix.params import DemoSpeech
 
-with stage() as layout:
-    speech = layout.settings.profile.corpus.speech
-    if isinstance(speech, DemoSpeech):
-        make_speech(layout.speech_source, speech.speakers, speech.utterances, speech.seed)
-    else:
-        write_listing(at_home(speech.path), layout.speech_source)
+
+def main() -> None:
+    with stage() as layout:
+        speech = layout.settings.profile.corpus.speech
+        if isinstance(speech, DemoSpeech):
+            make_speech(layout.speech_source, speech.speakers, speech.utterances, speech.seed)
+        else:
+            write_listing(at_home(speech.path), layout.speech_source)
+
+
+if __name__ == "__main__":
+    main()

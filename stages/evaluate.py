@@ -5,5 +5,11 @@ import sys
 from evaluations import on_test_songs
 from layout import stage
 
-with stage() as layout:
-    on_test_songs(layout, sys.argv[1])
+
+def main() -> None:
+    with stage() as layout:
+        on_test_songs(layout, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

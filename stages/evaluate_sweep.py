@@ -3,5 +3,11 @@
 from evaluations import on_test_songs
 from layout import read_cell, stage
 
-with stage() as layout:
-    on_test_songs(layout, f"sweep/{read_cell().name}")
+
+def main() -> None:
+    with stage() as layout:
+        on_test_songs(layout, f"sweep/{read_cell().name}")
+
+
+if __name__ == "__main__":
+    main()

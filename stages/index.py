@@ -5,8 +5,14 @@ from layout import stage
 from vocalremix.files import publish
 from vocalremix.sad import index_corpus
 
-with stage() as layout:
-    sad = layout.settings.profile.sad
-    windows = index_corpus(layout.music, layout.settings.params.target, sad.rule, sad.window_s, sad.step_s)
-    with publish(layout.index) as partial:
-        windows.to_csv(partial, index=False)
+
+def main() -> None:
+    with stage() as layout:
+        sad = layout.settings.profile.sad
+        windows = index_corpus(layout.music, layout.settings.params.target, sad.rule, sad.window_s, sad.step_s)
+        with publish(layout.index) as partial:
+            windows.to_csv(partial, index=False)
+
+
+if __name__ == "__main__":
+    main()

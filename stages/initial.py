@@ -5,17 +5,24 @@ from trainings import run, take_over
 
 from vocalremix.experiment import Recipe
 
-with stage() as layout:
-    params, profile = layout.settings.params, layout.settings.profile
-    recipe = Recipe(
-        name="initial",
-        stage="initial",
-        schedule=profile.training.initial,
-        mix_prob=profile.initial.mix_prob,
-        speech_remix_prob=0,
-        seed=params.seed,
-    )
-    if profile.initial.checkpoint:
-        take_over(layout, recipe, at_home(profile.initial.checkpoint))
-    else:
-        run(layout, recipe, start=None)
+
+def main() -> None:
+    with stage() as layout:
+        params, profile = layout.settings.params, layout.settings.profile
+        recipe = Recipe(
+            name="initial",
+            stage="initial",
+            schedule=profile.training.initial,
+            mix_prob=profile.initial.mix_prob,
+            speech_remix_prob=0,
+            seed=params.seed,
+            data_fraction=profile.initial.data_fraction,
+        )
+        if profile.initial.checkpoint:
+            take_over(layout, recipe, at_home(profile.initial.checkpoint))
+        else:
+            run(layout, recipe, start=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +79,8 @@ class Layout:
 @contextmanager
 def stage() -> Iterator[Layout]:
     """Give a stage its validated settings and folders; what the user can mend ends in one line and exit code 2."""
+    # so that a terminated stage removes its unfinished outs on the way out, as an interrupted one does
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with one_line_errors():
         yield Layout(load(ROOT))
 
@@ -85,13 +89,26 @@ def read_cell() -> Cell:
     """The cell of a matrix stage, from the command line that dvc.yaml gives it."""
     parser = argparse.ArgumentParser()
     for axis in Cell.__dataclass_fields__:
-        parser.add_argument(f"--{axis}", type=yaml.safe_load, required=True)
+        parser.add_argument(f"--{axis}", type=_number, required=True)
     return Cell(**vars(parser.parse_args()))
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def at_home(path: Path) -> Path:
     """A path of the profile; relative ones start at the repository's root."""
     return HOME / path.expanduser()
+
+
+def data_digest(layout: Layout) -> str:
+    """Tells one state of songs, copies and speech from another: the hashes that DVC has of them."""
+    lock = ROOT / "dvc.lock"
+    stages = yaml.safe_load(lock.read_text())["stages"] if lock.is_file() else {}
+    folders = {str(path.relative_to(ROOT)) for path in (layout.music, layout.augmented, layout.speech)}
+    outs = [out for stage in stages.values() for out in stage.get("outs", []) if out["path"] in folders]
+    return "-".join(out["md5"][:8] for out in sorted(outs, key=lambda out: out["path"]))
 
 
 def provenance(layout: Layout) -> dict[str, str]:

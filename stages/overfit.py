@@ -5,14 +5,20 @@ from trainings import run
 
 from vocalremix.experiment import Recipe
 
-with stage() as layout:
-    recipe = Recipe(
-        name="overfit",
-        stage="overfit",
-        schedule=layout.settings.profile.training.overfit,
-        mix_prob=0,
-        speech_remix_prob=0,
-        seed=layout.settings.params.seed,
-        overfit=True,
-    )
-    run(layout, recipe, layout.run("initial"))
+
+def main() -> None:
+    with stage() as layout:
+        recipe = Recipe(
+            name="overfit",
+            stage="overfit",
+            schedule=layout.settings.profile.training.overfit,
+            mix_prob=0,
+            speech_remix_prob=0,
+            seed=layout.settings.params.seed,
+            overfit=True,
+        )
+        run(layout, recipe, layout.run("initial"))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,5 +4,11 @@ from layout import stage
 
 from vocalremix.report import write_report
 
-with stage() as layout:
-    write_report(layout.settings, layout.data, layout.reports / "scores", layout.reports)
+
+def main() -> None:
+    with stage() as layout:
+        write_report(layout.settings, layout.data, layout.reports / "scores", layout.reports)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,13 @@ from layout import at_home, stage
 from vocalremix.corpus.librispeech import resample_corpus
 from vocalremix.params import DemoSpeech
 
-with stage() as layout:
-    speech = layout.settings.profile.corpus.speech
-    source = layout.speech_source if isinstance(speech, DemoSpeech) else at_home(speech.path)
-    resample_corpus(source, layout.speech)
+
+def main() -> None:
+    with stage() as layout:
+        speech = layout.settings.profile.corpus.speech
+        source = layout.speech_source if isinstance(speech, DemoSpeech) else at_home(speech.path)
+        resample_corpus(source, layout.speech)
+
+
+if __name__ == "__main__":
+    main()

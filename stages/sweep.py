@@ -5,15 +5,21 @@ from trainings import run
 
 from vocalremix.experiment import Recipe
 
-with stage() as layout:
-    cell = read_cell()
-    recipe = Recipe(
-        name=f"sweep/{cell.name}",
-        stage="sweep",
-        schedule=layout.settings.profile.training.sweep,
-        mix_prob=cell.mix_prob,
-        speech_remix_prob=cell.speech_remix_prob,
-        seed=cell.seed,
-        data_fraction=cell.data_fraction,
-    )
-    run(layout, recipe, layout.run("initial"))
+
+def main() -> None:
+    with stage() as layout:
+        cell = read_cell()
+        recipe = Recipe(
+            name=f"sweep/{cell.name}",
+            stage="sweep",
+            schedule=layout.settings.profile.training.sweep,
+            mix_prob=cell.mix_prob,
+            speech_remix_prob=cell.speech_remix_prob,
+            seed=cell.seed,
+            data_fraction=cell.data_fraction,
+        )
+        run(layout, recipe, layout.run("initial"))
+
+
+if __name__ == "__main__":
+    main()

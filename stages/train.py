@@ -5,14 +5,20 @@ from trainings import run
 
 from vocalremix.experiment import Recipe
 
-with stage() as layout:
-    params = layout.settings.params
-    recipe = Recipe(
-        name="train",
-        stage="train",
-        schedule=layout.settings.profile.training.train,
-        mix_prob=params.mix_prob,
-        speech_remix_prob=params.speech_remix_prob,
-        seed=params.seed,
-    )
-    run(layout, recipe, layout.run("initial"), copies=True)
+
+def main() -> None:
+    with stage() as layout:
+        params = layout.settings.params
+        recipe = Recipe(
+            name="train",
+            stage="train",
+            schedule=layout.settings.profile.training.train,
+            mix_prob=params.mix_prob,
+            speech_remix_prob=params.speech_remix_prob,
+            seed=params.seed,
+        )
+        run(layout, recipe, layout.run("initial"), copies=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from layout import HOME, Layout, provenance
+from layout import HOME, Layout, data_digest, provenance
 
 from vocalremix.experiment import Data, Recipe, import_initial, train
 from vocalremix.tracking import Store
@@ -15,6 +15,7 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
         windows=layout.index,
         copies=layout.augmented if copies else None,
         speech=layout.speech if recipe.speech_remix_prob > 0 else None,
+        digest=data_digest(layout),
     )
     store, tags = Store(HOME, layout.experiment), provenance(layout)
     train(recipe, layout.settings, data, store, tags, start, layout.run(recipe.name))

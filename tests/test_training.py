@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from vocalremix.compute import choose_devices
 from vocalremix.dataset import EpochSampler
 from vocalremix.errors import InputError
+from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Compute, Phase
 from vocalremix.training import Outcome, fit, learning_rate
@@ -34,7 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame
 
 def train(corpus: tuple[Path, pd.DataFrame], scratch: Path, **changes: Any) -> tuple[SeparationModel, Outcome]:
     model = changes.pop("model", None) or tiny.new_model()
-    training, validation = tiny.datasets(*corpus)
+    training, validation = tiny.datasets(*corpus, changes.pop("n_valid", 4))
     options: dict[str, Any] = {
         "schedule": tiny.SCHEDULE,
         "common": tiny.COMMON,
@@ -99,6 +100,24 @@ def test_workers_do_not_change_the_result(corpus: tuple[Path, pd.DataFrame], tmp
     here, _ = train(corpus, tmp_path / "0", workers=0)
     there, _ = train(corpus, tmp_path / "2", workers=2)
     assert torch.equal(tiny.weights(here), tiny.weights(there))
+
+
+def test_the_weights_that_were_validated_are_those_that_are_kept(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    """Averaged weights are validated, so averaged weights have to come out."""
+    model, outcome = train(corpus, tmp_path)
+    _, validation = tiny.datasets(*corpus)
+    with torch.no_grad():
+        scores = [
+            float(usdr(model(example.mixture[None])[0], example.target))
+            for example in (validation[i] for i in range(len(validation)))
+        ]
+    valid = [row["valid_usdr_db"] for row in outcome.history]
+    assert sum(scores) / len(scores) == pytest.approx(valid[outcome.best_epoch], abs=1e-4)
+    raw = torch.load(tmp_path / "last.ckpt", weights_only=True)["current_model_state"]
+    unlike = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, raw[f"model.{name}"])]
+    assert unlike, "with these settings, averaged and raw weights differ"
 
 
 def test_keeps_the_best_epoch_on_validation(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
@@ -182,11 +201,12 @@ def run(study: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_valid", [4, 1])
 def test_two_processes_train_like_one_on_the_same_global_batch(
-    corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path
+    corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path, n_valid: int
 ) -> None:
-    two = run(study, "--devices", "2", "--batch-size", "1")
-    one, outcome = train(corpus, tmp_path / "one")
+    two = run(study, "--devices", "2", "--batch-size", "1", "--n-valid", str(n_valid))
+    one, outcome = train(corpus, tmp_path / "one", n_valid=n_valid)
     torch.testing.assert_close(two["weights"], tiny.weights(one), atol=1e-5, rtol=1e-4)
     assert two["best_epoch"] == outcome.best_epoch
 

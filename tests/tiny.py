@@ -48,7 +48,7 @@ def write_music(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
 
 
-def datasets(music: Path, windows: pd.DataFrame) -> tuple[RemixDataset, ValidationDataset]:
+def datasets(music: Path, windows: pd.DataFrame, n_valid: int = 4) -> tuple[RemixDataset, ValidationDataset]:
     training = RemixDataset(
         music,
         None,
@@ -62,7 +62,7 @@ def datasets(music: Path, windows: pd.DataFrame) -> tuple[RemixDataset, Validati
         target_scaling="matched",
         seed=7,
     )
-    valid = windows[windows.part == "valid"]
+    valid = windows[windows.part == "valid"][:n_valid]
     return training, ValidationDataset(music, valid, "vocals", CONFIG.chunk_samples, WINDOW_S)
 
 
@@ -81,11 +81,13 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--out", default="weights.pt")
+    parser.add_argument("--n-valid", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = new_model()
-    training, validation = datasets(options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""))
+    training, validation = datasets(
+        options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""), options.n_valid
+    )
     with one_line_errors():
         outcome: Outcome = fit(
             model,
@@ -102,7 +104,7 @@ def main() -> None:
         )
     if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
         return
-    torch.save({"weights": weights(model), "best_epoch": outcome.best_epoch}, options.root / options.out)
+    torch.save({"weights": weights(model), "best_epoch": outcome.best_epoch}, options.root / "weights.pt")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SAMPLE_RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
 # torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
 MAX_SINC_PHASES = 1000
+MP3_FRAME_SAMPLES = 1152
 
 Waveform = npt.NDArray[np.float32]
 
@@ -39,6 +40,11 @@ def read(path: Path) -> tuple[Waveform, int]:
             if len(samples) != file.frames:
                 raise InputError(f"{path}: truncated, {len(samples)} of {file.frames} samples could be read")
             sample_rate = file.samplerate
+            is_mp3 = file.format == "MP3"
+        if is_mp3:
+            # of one without a table of contents, libsndfile guesses the length and stops there
+            whole, _ = _decode_with_ffmpeg(path)
+            samples = whole if len(whole) > len(samples) + MP3_FRAME_SAMPLES else samples
     except soundfile.LibsndfileError:
         samples, sample_rate = _decode_with_ffmpeg(path)
     if len(samples) == 0:

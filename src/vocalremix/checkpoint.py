@@ -21,6 +21,7 @@ from vocalremix.models.bands import band_edges
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.bsrnn import BandSplitRNN, BandSplitSeparator
 from vocalremix.models.configs import ModelConfig
+from vocalremix.params import Target
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -36,7 +37,7 @@ class Description(BaseModel):
 
     model: ModelConfig
     sample_rate: int
-    target: str
+    target: Target
     metadata: dict[str, Any]
 
 
@@ -62,9 +63,8 @@ class AmanteurConfig(BaseModel):
 
 def save(path: Path, model: SeparationModel, *, metadata: Mapping[str, Any]) -> None:
     """Write the checkpoint folder `path`, whole or not at all; `metadata` is anything JSON can hold."""
-    description = Description(
-        model=model.config, sample_rate=model.sample_rate, target=model.target, metadata=dict(metadata)
-    )
+    content = {"model": model.config, "sample_rate": model.sample_rate, "target": model.target, "metadata": metadata}
+    description = Description.model_validate(content)
     with publish(path) as folder:
         folder.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -8,6 +8,9 @@ import torch
 from vocalremix.errors import InputError
 from vocalremix.params import Compute
 
+# taken before anything lowers it
+CORES = torch.get_num_threads()
+
 
 @dataclass(frozen=True)
 class Devices:
@@ -51,7 +54,7 @@ def choose_threads(compute: Compute, n_processes: int = 1) -> int:
     threads each were measured 3 to 40 times slower than of one.
     """
     if compute.cpu_threads == "auto":
-        return max(1, torch.get_num_threads() // (2 * n_processes))
+        return max(1, CORES // (2 * n_processes))
     return compute.cpu_threads
 
 
@@ -63,6 +66,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device {name}: unknown; choose cpu, cuda or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name}: not supported; choose cpu, cuda or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name}: torch sees no such GPU here; choose cpu or auto")
     return device

@@ -62,18 +62,18 @@ def evaluate(
     return summary
 
 
-def as_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
-    """The figures of a summary by which runs are compared, under flat names.
+def song_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
+    """A summary's figures over songs under flat names: with prefix "test", `test_usdr_db` and the other protocols.
 
-    With prefix "test": `test_usdr_db` and the other protocols over songs, `test_window_usdr_db` and the other means
-    over windows, and as a zero-effort baseline `test_mixture_usdr_db`.
+    As a zero-effort baseline, `test_mixture_usdr_db`.
     """
-    model, mixture = summary["model"], summary["mixture"]
-    return {
-        **{f"{prefix}_{name}": model["songs"][name] for name in AVERAGES},
-        **{f"{prefix}_window_{name}": model["windows"][name]["mean"] for name in WINDOW_METRICS},
-        f"{prefix}_mixture_usdr_db": mixture["songs"]["usdr_db"],
-    }
+    scores = {f"{prefix}_{name}": summary["model"]["songs"][name] for name in AVERAGES}
+    return scores | {f"{prefix}_mixture_usdr_db": summary["mixture"]["songs"]["usdr_db"]}
+
+
+def window_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
+    """A summary's means over windows under flat names: with prefix "test", `test_window_usdr_db` and its like."""
+    return {f"{prefix}_window_{name}": summary["model"]["windows"][name]["mean"] for name in WINDOW_METRICS}
 
 
 def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform]:

@@ -54,12 +54,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Data:
-    """Where the training reads: songs, their salient windows, and where wanted static copies and speech."""
+    """Where the training reads: songs, their salient windows, and where wanted static copies and speech.
+
+    `digest` tells one state of their audio from another; without it, only windows are told apart when an interrupted
+    training is taken up again.
+    """
 
     music: Path
     windows: Path
     copies: Path | None = None
     speech: Path | None = None
+    digest: str = ""
 
 
 def train(
@@ -77,7 +82,9 @@ def train(
     InputError for data, checkpoints or hardware that do not fit, and while another process runs the same training.
     """
     profile, target = settings.profile, settings.params.target
-    devices = choose_devices(profile.compute)
+    # three windows cannot be shared out (thesis 5.1: on a single GPU)
+    one_device = {"devices": 1} if recipe.overfit else {}
+    devices = choose_devices(profile.compute.model_copy(update=one_device))
     train_windows, valid_windows = select_windows(recipe, data)
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
@@ -100,8 +107,9 @@ def train(
             data.music, valid_windows, target=target, crop_samples=model.chunk_samples, window_s=profile.sad.window_s
         )
     description = _description(recipe, settings, devices, model, train_windows, valid_windows)
+    description["data_digest"] = data.digest
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
-    scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model], model.state_dict())
+    scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model, code_digest()], model.state_dict())
     with _only_one(scratch), _tracked(recipe, store, tags, description | of_model, scratch) as run:
         outcome = training.fit(
             model,
@@ -141,6 +149,7 @@ def import_initial(
     tags = {**tags, "stage": recipe.stage}
     with open_run(store, recipe.title, params=description, tags=tags, run_id_file=None) as run:
         checkpoint.save(destination, model, metadata={"mlflow_run_id": run.run_id, **description})
+        run.log_file(destination)
 
 
 def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -201,6 +210,14 @@ def _description(
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
     return settings_in_use | settings.profile.training.common.model_dump() | settings.profile.sad.model_dump()
+
+
+def code_digest() -> str:
+    """Tells one state of this package's code from another, so that a training is never finished by other code."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _digest(description: Sequence[Any], weights: Mapping[str, torch.Tensor]) -> str:

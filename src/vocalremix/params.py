@@ -42,7 +42,7 @@ Count = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """A mapping whose keys are all known; it cannot be changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Sweep(Section):
     speech_remix_prob: list[Probability] = Field(min_length=1)
     mix_prob: list[Probability] = Field(min_length=1)
     data_fraction: list[Share] = Field(min_length=1)
-    seed: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seed: list[Annotated[int, Field(ge=0, strict=True)]] = Field(min_length=1)
 
     @field_validator("*")
     @classmethod
@@ -147,8 +147,8 @@ class Sad(Section):
     """Source activity detection: which windows are salient."""
 
     rule: Literal["amanteur", "paper"]
-    window_s: Positive
-    step_s: Positive
+    window_s: Annotated[Positive, Field(ge=0.1)]
+    step_s: Annotated[Positive, Field(ge=0.001)]
 
 
 class Augment(Section):
@@ -207,6 +207,7 @@ class Initial(Section):
 
     checkpoint: Path | None = None
     mix_prob: Probability
+    data_fraction: Share = 1
 
 
 class Separation(Section):
@@ -278,7 +279,9 @@ def load(root: Path) -> Settings:
 
 def _parse(kind: type[T], path: Path) -> T:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:

@@ -213,7 +213,8 @@ def fit(
     if validation:
         callbacks += [
             _StopsAgain(MONITOR, mode="max", patience=common.patience),
-            checkpoint(filename="best", monitor=MONITOR, mode="max", save_weights_only=True),
+            # a whole checkpoint: with save_weights_only, Lightning leaves the averaging out and saves the raw weights
+            checkpoint(filename="best", monitor=MONITOR, mode="max"),
         ]
     with _quiet():
         trainer = pl.Trainer(
@@ -253,8 +254,12 @@ def fit(
 
 
 def _share(validation: ValidationDataset, trainer: pl.Trainer) -> Subset[Example]:
-    """What this process validates; the mean is taken over the examples of all."""
-    return Subset(validation, range(trainer.global_rank, len(validation), trainer.world_size))
+    """What this process validates; the mean is taken over the examples of all.
+
+    Where there are fewer examples than processes, each validates all of them: none may be left without any.
+    """
+    world = trainer.world_size if len(validation) >= trainer.world_size else 1
+    return Subset(validation, range(trainer.global_rank % world, len(validation), world))
 
 
 def _kill_other_processes(trainer: pl.Trainer) -> None:
