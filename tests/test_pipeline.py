@@ -264,7 +264,7 @@ class TestPipeline:
             (lambda song: (song / "bass.wav").unlink(), "bass"),
             (lambda song: (song / "bass.wav").write_bytes((song / "bass.wav").read_bytes()[:50000]), "truncated"),
             (lambda song: (song / "bass.wav").write_bytes(b"no audio"), "bass.wav"),
-            (lambda song: write_pcm16(song / "bass.wav", np.zeros((2, 44100))), "bass.wav"),
+            (lambda song: write_pcm16(song / "bass.wav", np.zeros((2, 44100))), "bass 44100"),
             (lambda song: shutil.copytree(song, song.parents[1] / "test" / song.name), "song"),
         ],
         ids=["missing stem", "truncated", "unreadable", "unequal lengths", "in two parts"],
