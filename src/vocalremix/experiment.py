@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import torch
@@ -79,7 +80,7 @@ def train(
     """Train by a recipe, from the checkpoint at `start` or from scratch, and save checkpoint and history.
 
     Interrupted, it leaves `destination` untouched and goes on from its last epoch when called again. Raises
-    InputError for data, checkpoints or hardware that do not fit, and while another process runs the same training.
+    InputError for data, checkpoints or hardware that do not fit. Waits while another process is at the same training.
     """
     profile, target = settings.profile, settings.params.target
     # three windows cannot be shared out (thesis 5.1: on a single GPU)
@@ -243,23 +244,35 @@ def _summary(outcome: training.Outcome, n_devices: int, price_per_gpu_hour: floa
 
 @contextmanager
 def _only_one(scratch: Path) -> Iterator[None]:
-    """Hold the scratch for this training; the kernel lets go of it however the process ends."""
+    """Hold the scratch for this training, waiting for a process that is at the very same one.
+
+    Two queued experiments of a fresh clone both need the initial checkpoint, say. The kernel lets go of the scratch
+    however its holder ends.
+    """
     if not training.is_main_process():
         yield
         return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise InputError(
-                f"{scratch}: process {lock.read()} is at this very training already; wait for it or stop it"
-            ) from error
+    with _locked(scratch / "lock") as lock:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _locked(path: Path) -> TextIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"waiting for process {lock.read()}, which is at this very training", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # a training that ends well takes its scratch, lock included, away
+        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            return lock
+        lock.close()
 
 
 @contextmanager
