@@ -18,7 +18,8 @@ from vocalremix.params import Cell
 from vocalremix.report import write_report
 from vocalremix.report.published import N_WINDOWS, PUBLISHED
 from vocalremix.report.study import read_study
-from vocalremix.report.tables import Table, all_tables
+from vocalremix.report.table import Table
+from vocalremix.report.tables import all_tables
 
 COLUMNS = {"cSDR": "csdr_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}
 SONG_COLUMNS = {"cSDR": "csdr_thesis_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}

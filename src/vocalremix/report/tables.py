@@ -1,10 +1,7 @@
 """The thesis's tables 5.1 to 5.6 for a study, the sweep, and an overview by protocol."""
 
-import csv
-import io
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import pandas as pd
 
@@ -12,85 +9,10 @@ from vocalremix.metrics import AVERAGES, aggregate
 from vocalremix.params import Cell
 from vocalremix.report.published import N_WINDOWS, PUBLISHED
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study
+from vocalremix.report.table import Row, Table, Value
 from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test, paired_song_test
 
-Value = str | int | float | None
-Row = Mapping[str, Value]
-
 OURS, THESIS = "this run", "thesis"
-HEADINGS = {
-    "metric": "Metric",
-    "source": "Source",
-    "system": "System",
-    "mean_db": "Mean (dB)",
-    "std_db": "Std (dB)",
-    "t": "t",
-    "se_db": "SE (dB)",
-    "p": "p",
-    "initial_mean_db": "Initial mean (dB)",
-    "difference_db": "Difference (dB)",
-    "increase_percent": "Increase (%)",
-    "song_difference_db": "Difference by song (dB)",
-    "paired_p": "Paired p",
-    "n_songs": "n songs",
-    "n_windows": "n windows",
-    "n_nan": "NaN",
-    "chosen": "Chosen",
-    "valid_uSDR_db": "Validation uSDR (dB)",
-    "usdr_db": "uSDR, MDX (dB)",
-    "csdr_sisec_db": "cSDR, SiSEC (dB)",
-    "csdr_thesis_db": "cSDR, thesis (dB)",
-    "sisdr_db": "siSDR (dB)",
-    "window_usdr_db": "uSDR, windows (dB)",
-    **{f"{metric.name}_db": f"{metric.name} (dB)" for metric in METRICS},
-    **{f"{metric.name}_std_db": f"{metric.name} std (dB)" for metric in METRICS},
-}
-FORMATS = {
-    "t": ".3f",
-    "se_db": ".3f",
-    "increase_percent": "+.0f",
-    **dict.fromkeys(Cell.__dataclass_fields__, "g"),
-}
-SMALLEST_P = 1e-4
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption; all rows have the same columns, None where there is no value.
-
-    Numbers are computed here; strings are quoted, among them the thesis's numbers as it prints them.
-    """
-
-    name: str
-    title: str
-    caption: str
-    rows: list[Row]
-
-    def csv(self) -> str:
-        """Six significant digits; the columns' names carry the units."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.rows[0])
-        writer.writerows([_exact(value) for value in row.values()] for row in self.rows)
-        return text.getvalue()
-
-    def markdown(self) -> str:
-        """Title, caption and table, for reading."""
-        columns = list(self.rows[0])
-        body = [[_rounded(name, value) for name, value in row.items()] for row in self.rows]
-        cells = [[HEADINGS.get(name, name) for name in columns], *body]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        is_text = [all(isinstance(row[name], str | None) for row in self.rows) for name in columns]
-        rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, is_text, strict=True)]
-        padded = [
-            [
-                cell.ljust(width) if text else cell.rjust(width)
-                for cell, width, text in zip(line, widths, is_text, strict=True)
-            ]
-            for line in cells
-        ]
-        lines = [f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:])]
-        return f"# {self.title}\n\n{self.caption}\n\n" + "\n".join(lines) + "\n"
 
 
 def all_tables(study: Study) -> list[Table]:
@@ -329,17 +251,3 @@ def _beside_thesis(table: str, rows: Mapping[Metric, Row], n_windows: str = N_WI
             {"metric": metric.name, "source": source, **row} for source, row in ((OURS, ours), (THESIS, printed))
         ]
     return together
-
-
-def _exact(value: Value) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return "" if value is None else str(value)
-
-
-def _rounded(column: str, value: Value) -> str:
-    if isinstance(value, float) and not math.isnan(value):
-        if column in ("p", "paired_p"):
-            return f"{value:.4f}" if value >= SMALLEST_P else f"< {SMALLEST_P:.4f}"
-        return format(value, FORMATS.get(column, ".2f"))
-    return _exact(value) or "–"
