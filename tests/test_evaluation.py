@@ -12,7 +12,7 @@ import torch
 
 from vocalremix.audio import STEMS
 from vocalremix.errors import InputError
-from vocalremix.evaluation import evaluate, song_metrics, window_metrics
+from vocalremix.evaluation import evaluate, loudest_window, score_song, song_metrics, window_metrics
 from vocalremix.separation import Separator
 
 
@@ -72,3 +72,59 @@ def test_an_index_of_other_songs_is_refused(corpus: tuple[Path, pd.DataFrame], t
     with pytest.raises(InputError, match="no song train/Z, which the index names"):
         evaluate(Separator(Half()), "drums", music, windows.assign(song="Z"), tiny.WINDOW_S, tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.parametrize("name", ["B", "AC_DC - It's (Live) 50% #2", "Ä.wav"])
+def test_the_excerpt_is_the_estimate_where_the_target_is_loudest(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, name: str
+) -> None:
+    music, windows = corpus
+    (music / "train/B").rename(music / "train" / name)
+    path = music / "train" / name / "drums.wav"
+    samples, rate = soundfile.read(path, dtype="int16")
+    samples[44100:66150] *= 4
+    soundfile.write(path, samples, rate, subtype="PCM_16")
+    windows = windows[windows.song == "B"].assign(song=name)
+    evaluate(Separator(Half()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
+    songs = pd.read_csv(tmp_path / "scores/songs.csv")
+    assert songs.excerpt_start_sample.tolist() == [44100, 44100]
+    (file,) = (tmp_path / "scores/excerpts").iterdir()
+    assert file.name == f"{name}.flac"
+    assert soundfile.info(file).subtype == "PCM_16"
+    excerpt, rate = soundfile.read(file)
+    mixture = sum(soundfile.read(music / "train" / name / f"{stem}.wav")[0] for stem in STEMS)
+    assert (rate, excerpt.shape) == (44100, (22050, 2))
+    np.testing.assert_allclose(excerpt, mixture[44100:66150] / 2, atol=2e-4)
+    assert np.abs(mixture[44100:66150]).max() > 1, "the mixture itself would not fit into the file"
+
+
+def test_a_loud_estimate_is_clipped(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    music, windows = corpus
+
+    class Loud(torch.nn.Module):
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture * 1000
+
+    first = windows[(windows.song == "A") & (windows.start_sample == 0)]
+    evaluate(Separator(Loud()), "drums", music, first, tiny.WINDOW_S, tmp_path / "scores")
+    excerpt, _ = soundfile.read(tmp_path / "scores/excerpts/A.flac")
+    mixture = sum(soundfile.read(music / f"train/A/{stem}.wav")[0] for stem in STEMS)
+    np.testing.assert_array_equal(np.sign(excerpt), np.sign(mixture[: len(excerpt)]), "a sample wraps around")
+
+
+def test_of_windows_equally_loud_the_first_is_kept() -> None:
+    reference = np.zeros((2, 40), np.float32)
+    reference[0, 12] = reference[1, 33] = -0.5
+    assert loudest_window(reference, [0, 10, 20, 30], 10) == 10
+    assert loudest_window(reference, [0, 20], 10) == 0
+
+
+def test_one_song_scored_by_hand() -> None:
+    reference = np.tile(np.float32([[0.3, -0.1, 0.2]]), (2, 44100))
+    estimate = reference * np.float32(0.9)
+    estimate[:, 44100:] = reference[:, 44100:] * np.float32(0.5)
+    song, windows = score_song(estimate, reference, [0, 44100], 44100)
+    assert [row["start_sample"] for row in windows] == [0, 44100]
+    assert [row["usdr_db"] for row in windows] == pytest.approx([20, 20 * np.log10(2)], abs=1e-3)
+    # a third of the energy with an error of 1 %, two thirds with 25 %
+    assert song["usdr_db"] == pytest.approx(-10 * np.log10((0.01 + 2 * 0.25) / 3), abs=1e-3)
