@@ -1,19 +1,21 @@
-"""The thesis's printed tests, scipy's equivalents, and coverage of the bootstrap."""
+"""The thesis's printed tests, scipy's and statsmodels' equivalents, and coverage of the bootstrap."""
 
 import doctest
 import itertools
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from vocalremix import statistics
+from vocalremix import power, seeds, statistics
 from vocalremix.errors import InputError
-from vocalremix.statistics import bootstrap_songs, difference_test, one_sample_test, paired_song_test
+from vocalremix.statistics import bootstrap_songs, difference_test, holm, one_sample_test, paired_song_test
 
 N = 2772
 HALF = 0.005  # means and stds are printed to 0.01 dB
@@ -163,6 +165,48 @@ def test_bootstrap_intervals_cover_the_truth() -> None:
     assert 0.90 <= covered <= 0.98
 
 
+def test_bootstrap_of_the_median_has_efrons_exact_distribution() -> None:
+    values = np.sort(np.random.default_rng(8).gamma(2, 2, 51))
+    result = bootstrap_songs(values, statistic="median", n_draws=40_000)
+    assert result.statistic == values[25]
+    # a draw's median is at most the i-th value if at least 26 of its 51 are
+    below = stats.binom.sf(25, 51, np.arange(1, 52) / 51)
+    shares = np.diff(below, prepend=0)
+    assert result.standard_error == pytest.approx(math.sqrt(np.cov(values, aweights=shares, ddof=0)), rel=0.02)
+    for end, tail in zip(result.confidence_interval, (0.025, 0.975), strict=True):
+        nearest = [values[np.searchsorted(below, tail + error)] for error in (-0.004, 0.004)]
+        assert nearest[0] <= end <= nearest[1]
+    shifted = bootstrap_songs(values, values - 1 + 0 * values, statistic="median")
+    assert shifted.statistic == pytest.approx(1) and shifted.confidence_interval == pytest.approx((1, 1))
+
+
+def test_intervals_of_the_median_cover_the_truth() -> None:
+    rng = np.random.default_rng(9)
+    intervals = [
+        bootstrap_songs(rng.gamma(2, 2, 50), statistic="median", n_draws=500, seed=i).confidence_interval
+        for i in range(400)
+    ]
+    covered = np.mean([low <= stats.gamma.median(2, scale=2) <= high for low, high in intervals])
+    assert 0.91 <= covered <= 0.98
+
+
+def test_holm_is_statsmodels() -> None:
+    rng = np.random.default_rng(10)
+    for m in (1, 2, 7, 40):
+        p_values = rng.uniform(0, 1, m) ** 3
+        p_values[: m // 3] = p_values[0]
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_holm_leaves_out_what_is_not_a_test() -> None:
+    # three tests: 3 x 0.01, 2 x 0.02, and the last no less than the one before
+    adjusted = holm([0.03, math.nan, 0.01, 0.02])
+    assert math.isnan(adjusted[1]) and adjusted[[0, 2, 3]] == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([]).size == 0
+    with pytest.raises(InputError, match=r"between 0 and 1, got \[0.2, 1.5\]"):
+        holm([0.2, 1.5])
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="all of mean, std and n"):
         one_sample_test(mean=1, n=3)
@@ -176,7 +220,11 @@ def test_bad_input_is_named() -> None:
         bootstrap_songs([1, 2, 3], songs=["a", "b"])
     with pytest.raises(InputError, match="at least 2 songs"):
         bootstrap_songs([1, 2, 3], songs=["a", "a", "a"])
+    with pytest.raises(InputError, match="one value per song"):
+        bootstrap_songs([1, 2, 3], songs=["a", "a", "b"], statistic="median")
 
 
-def test_examples_in_the_docstrings() -> None:
-    assert doctest.testmod(statistics).failed == 0
+@pytest.mark.parametrize("module", [statistics, seeds, power])
+def test_examples_in_the_docstrings(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0

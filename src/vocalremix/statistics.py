@@ -1,27 +1,45 @@
-"""Tests of mean scores: the thesis's, which count windows, and those that hold, which count songs."""
+"""Tests of mean scores: the thesis's, which count windows, and those that hold, which count songs and seeds."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from vocalremix.errors import InputError
+from vocalremix.intervals import CONFIDENCE, ConfidenceInterval, Float64, enough, p_of_draws, ratio
+from vocalremix.power import power, seeds_needed, songs_needed
+from vocalremix.seeds import CrossedBootstrapResult, CrossedResult, bootstrap_songs_and_seeds, crossed_test
+
+__all__ = [
+    "CONFIDENCE",
+    "THRESHOLD_DB",
+    "Alternative",
+    "BootstrapResult",
+    "ConfidenceInterval",
+    "CrossedBootstrapResult",
+    "CrossedResult",
+    "DifferenceResult",
+    "Float64",
+    "OneSampleResult",
+    "PairedResult",
+    "bootstrap_songs",
+    "bootstrap_songs_and_seeds",
+    "crossed_test",
+    "difference_test",
+    "holm",
+    "one_sample_test",
+    "paired_song_test",
+    "power",
+    "seeds_needed",
+    "songs_needed",
+]
 
 THRESHOLD_DB = 10 * math.log10(5)
-CONFIDENCE = 0.95
 
 Alternative = Literal["two-sided", "greater", "less"]
-Float64 = npt.NDArray[np.float64]
-
-
-class ConfidenceInterval(NamedTuple):
-    """Both ends of a two-sided 95 % interval, in dB."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ class PairedResult:
 
 @dataclass(frozen=True)
 class BootstrapResult:
-    """A mean (difference) whose uncertainty comes from drawing songs anew; `n` songs, `n_dropped` NaN values."""
+    """A mean or median whose uncertainty comes from drawing songs anew; `n` songs, `n_dropped` NaN values."""
 
     statistic: float
     standard_error: float
@@ -116,7 +134,7 @@ def one_sample_test(
     """
     mean, std, n, n_dropped = _moments(samples, mean, std, n, "")
     standard_error = std / math.sqrt(n)
-    statistic = _ratio(mean - threshold_db, standard_error)
+    statistic = ratio(mean - threshold_db, standard_error)
     return OneSampleResult(
         statistic=statistic,
         standard_error=standard_error,
@@ -172,7 +190,7 @@ def difference_test(
     mean_b, std_b, n_b, dropped_b = _moments(samples_b, mean_b, std_b, n_b, "_b")
     difference = mean_a - mean_b
     standard_error = math.hypot(std_a / math.sqrt(n_a), std_b / math.sqrt(n_b))
-    statistic = _ratio(difference, standard_error)
+    statistic = ratio(difference, standard_error)
     return DifferenceResult(
         statistic=statistic,
         standard_error=standard_error,
@@ -228,7 +246,7 @@ def paired_song_test(a: npt.ArrayLike, b: npt.ArrayLike, alternative: Alternativ
         difference=mean,
         wilcoxon_statistic=float(ranks.statistic),
         wilcoxon_p_value=float(ranks.pvalue),
-        cohens_d=_ratio(mean, std),
+        cohens_d=ratio(mean, std),
         n=n,
         n_dropped=n_dropped,
     )
@@ -239,10 +257,11 @@ def bootstrap_songs(
     b: npt.ArrayLike | None = None,
     *,
     songs: npt.ArrayLike | None = None,
+    statistic: Literal["mean", "median"] = "mean",
     n_draws: int = 10_000,
     seed: int = 0,
 ) -> BootstrapResult:
-    r"""How sure is a mean, if the songs had been others? Songs are drawn with replacement, BCa interval.
+    r"""How sure is a mean or median, if the songs had been others? Songs are drawn with replacement.
 
     Parameters
     ----------
@@ -254,19 +273,24 @@ def bootstrap_songs(
     songs
         The song that each value belongs to. All windows of a song are drawn together, so that neighbours that
         resemble each other do not count as independent; the statistic stays the mean over windows.
+    statistic
+        "mean" of the values, or their "median" over songs (SiSEC), which takes one value per song.
     n_draws, seed
         Number of draws of as many songs as there are, and the seed of the draws.
 
     Notes
     -----
-    The statistic is the mean of the values. The p value, two-sided, belongs to a mean of zero and so is of use for
-    differences: twice the smaller share of draws on either side of zero, `2 (1 + k) / (1 + n_draws)`, at most 1.
-    The interval is bias-corrected and accelerated, two-sided, 95 %; where all songs agree it has no width. With
-    fewer than about ten songs there are too few different draws for either to be taken at its word.
+    The p value, two-sided, belongs to a mean or median of zero and so is of use for differences: twice the smaller
+    share of draws on either side of zero, `2 (1 + k) / (1 + n_draws)`, at most 1. The interval, two-sided, 95 %, is
+    bias-corrected and accelerated (BCa) for the mean and that of the percentiles for the median: the acceleration
+    comes from leaving out one song at a time, which moves a median by one of two steps only. Where all songs agree
+    the interval has no width. With fewer than about ten songs there are too few different draws for interval or p to
+    be taken at its word. The median of differences is not the difference of medians.
 
     References
     ----------
-    Efron 1987, Better bootstrap confidence intervals; Davison and Hinkley 1997, Bootstrap methods, sections 2.4, 3.8.
+    Efron 1987, Better bootstrap confidence intervals; Efron 1979, Bootstrap methods, section 3 (median); Davison and
+    Hinkley 1997, Bootstrap methods, sections 2.4, 3.8.
 
     Examples
     --------
@@ -282,33 +306,75 @@ def bootstrap_songs(
     _, song_of_value = np.unique(labels[defined], return_inverse=True)
     windows = np.bincount(song_of_value).astype(np.float64)
     sums = np.bincount(song_of_value, weights=values[defined])
-    _enough(len(sums), "songs")
-    statistic = float(sums.sum() / windows.sum())
+    enough(len(sums), "songs")
+    if statistic == "median" and len(sums) < windows.sum():
+        raise InputError("the median over songs takes one value per song; average the windows of each song before")
+    average = _mean_over_windows if statistic == "mean" else _median_over_songs
+    center = float(average(sums, windows))
     if np.ptp(sums / windows) == 0:
-        draws: Float64 = np.full(n_draws, statistic)
-        interval = ConfidenceInterval(statistic, statistic)
+        draws: Float64 = np.full(n_draws, center)
+        interval = ConfidenceInterval(center, center)
     else:
         bootstrap = stats.bootstrap(
             (sums, windows),
-            lambda sums, windows, axis: sums.sum(axis) / windows.sum(axis),
+            average,
             n_resamples=n_draws,
             vectorized=True,
             paired=True,
             confidence_level=CONFIDENCE,
-            method="BCa",
+            method="BCa" if statistic == "mean" else "percentile",
             rng=np.random.default_rng(seed),
         )
         draws = bootstrap.bootstrap_distribution
         interval = ConfidenceInterval(*map(float, bootstrap.confidence_interval))
-    tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
     return BootstrapResult(
-        statistic=statistic,
+        statistic=center,
         standard_error=float(np.std(draws, ddof=1)),
-        p_value=min(1.0, float(2 * (1 + tail) / (1 + n_draws))),
+        p_value=p_of_draws(draws),
         confidence_interval=interval,
         n=len(sums),
         n_dropped=len(values) - int(np.count_nonzero(defined)),
     )
+
+
+def holm(p_values: npt.ArrayLike) -> Float64:
+    r"""P values that can be taken one by one although several tests were made (Holm's step-down method).
+
+    Parameters
+    ----------
+    p_values
+        One per test of the family. NaN stays NaN and is not counted as a test.
+
+    Notes
+    -----
+    The i-th smallest of m becomes `max over j <= i of (m - j + 1) p_j`, at most 1. Among results with an adjusted p
+    of at most alpha, the chance of a single wrong one is at most alpha, however the tests depend on one another.
+
+    References
+    ----------
+    Holm 1979, A simple sequentially rejective multiple test procedure.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    adjusted: Float64 = np.array(p_values, np.float64)
+    defined = np.flatnonzero(~np.isnan(adjusted))
+    if adjusted.ndim != 1 or np.any((adjusted[defined] < 0) | (adjusted[defined] > 1)):
+        raise InputError(f"expected a list of p values between 0 and 1, got {adjusted.tolist()}")
+    ascending = defined[np.argsort(adjusted[defined])]
+    weighted = adjusted[ascending] * np.arange(len(ascending), 0, -1)
+    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(weighted))
+    return adjusted
+
+
+def _mean_over_windows(sums: npt.NDArray[Any], windows: npt.NDArray[Any], axis: int = -1) -> Any:
+    return sums.sum(axis) / windows.sum(axis)
+
+
+def _median_over_songs(values: npt.NDArray[Any], _: npt.NDArray[Any], axis: int = -1) -> Any:
+    return np.median(values, axis)
 
 
 def _moments(
@@ -318,13 +384,13 @@ def _moments(
     if samples is None:
         if mean is None or std is None or n is None:
             raise InputError(f"give either samples{suffix} or all of mean{suffix}, std{suffix} and n{suffix}")
-        _enough(n, f"values (n{suffix})")
+        enough(n, f"values (n{suffix})")
         return mean, std, n, 0
     if not (mean is None and std is None and n is None):
         raise InputError(f"give either samples{suffix} or mean{suffix}, std{suffix} and n{suffix}, not both")
     values: Float64 = np.asarray(samples, np.float64)
     defined = values[~np.isnan(values)]
-    _enough(len(defined), f"values in samples{suffix}")
+    enough(len(defined), f"values in samples{suffix}")
     return float(np.mean(defined)), float(np.std(defined, ddof=1)), len(defined), len(values) - len(defined)
 
 
@@ -340,20 +406,8 @@ def _differences(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float64, int]:
     """The differences that are numbers, and how many are not."""
     differences = _paired(a, b)
     defined = differences[~np.isnan(differences)]
-    _enough(len(defined), "pairs without NaN")
+    enough(len(defined), "pairs without NaN")
     return defined, len(differences) - len(defined)
-
-
-def _enough(n: int, what: str) -> None:
-    if n < 2:
-        raise InputError(f"a test needs at least 2 {what}, got {n}")
-
-
-def _ratio(effect: float, spread: float) -> float:
-    """Effect over spread, infinite where nothing spreads, NaN for no effect and no spread."""
-    if spread:
-        return effect / spread
-    return math.copysign(math.inf, effect) if effect else math.nan
 
 
 def _normal_interval(center: float, standard_error: float) -> ConfidenceInterval:
