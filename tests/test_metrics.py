@@ -1,5 +1,6 @@
 """cSDR against museval on real audio, uSDR and siSDR against closed forms, and the averaging protocols."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import museval
@@ -12,7 +13,16 @@ from scipy.signal import butter, sosfilt
 
 from vocalremix.audio import read
 from vocalremix.errors import InputError
-from vocalremix.metrics import aggregate, csdr_frames, sisdr, song_scores, usdr, window_scores
+from vocalremix.metrics import (
+    SONG_PROTOCOLS,
+    WINDOW_PROTOCOLS,
+    aggregate,
+    csdr_frames,
+    sisdr,
+    song_scores,
+    usdr,
+    window_scores,
+)
 
 SECONDS = 6
 Array = npt.NDArray[np.float32]
@@ -59,6 +69,39 @@ def test_csdr_of_one_source_is_musevals(song: tuple[Array, Array]) -> None:
     for estimate in (mixture, low_passed(vocals), vocals + np.float32(1e-6) * accompaniment):
         theirs = museval_sdr(estimate[None], vocals[None], 44100, 44100)
         np.testing.assert_allclose(csdr_frames(estimate, vocals), theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("window_s", "hop_s", "channels"), [(1.0, 1.0, 2), (2.0, 1.5, 2), (0.7, 0.3, 1)])
+@pytest.mark.parametrize(
+    ("name", "stems", "start_s", "some_nan"),
+    [
+        ("train/Rubidium", ["vocals"], 16, False),
+        ("train/Lithium", ["bass"], 7, True),  # it ends at 10 s
+        ("test/Francium", ["vocals", "drums", "other"], 7, True),  # the drums begin at 9 s
+        ("test/Potassium", ["vocals", "other"], 60, False),
+    ],
+)
+def test_csdr_of_real_songs_is_musevals(
+    name: str,
+    stems: list[str],
+    start_s: int,
+    some_nan: bool,
+    window_s: float,
+    hop_s: float,
+    channels: int,
+    real_data: Path,
+) -> None:
+    folder = real_data / "everything_is_remixed" / name
+    excerpt = slice(start_s * 44100, (start_s + 5) * 44100)
+    all_stems = ("vocals", "drums", "bass", "other")
+    waveforms = {stem: read(folder / f"{stem}.flac")[0][:channels, excerpt] for stem in all_stems}
+    references = np.stack([waveforms[stem] for stem in stems])
+    leakage = np.float32(0.1) * sum(waveforms.values())
+    estimates = np.stack([low_passed(reference) + leakage for reference in references])
+    ours = csdr_frames(estimates, references, window_s, hop_s)
+    theirs = museval_sdr(estimates, references, int(window_s * 44100), int(hop_s * 44100))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
+    assert np.isnan(ours).any() == some_nan and np.isfinite(ours).any()
 
 
 @pytest.mark.parametrize("n_samples", [500, 1000, 1001, 1749, 1750, 2500])
@@ -134,7 +177,34 @@ def test_protocols_by_name(song: tuple[Array, Array]) -> None:
         "usdr_db": scores["usdr_db"],
         "sisdr_db": scores["sisdr_db"],
     }
-    assert np.isnan(song_scores(mixture, 0 * vocals)["csdr_sisec_db"])
+
+
+def test_each_figure_has_its_protocol() -> None:
+    noise = np.random.default_rng(0).normal(size=(2, 2, 3000))
+    assert song_scores(*noise, sample_rate=1000).keys() == SONG_PROTOCOLS.keys()
+    assert window_scores(*noise, sample_rate=1000).keys() == WINDOW_PROTOCOLS.keys()
+    protocols = [protocol.name for protocol in (*SONG_PROTOCOLS.values(), *WINDOW_PROTOCOLS.values())]
+    assert sorted(set(protocols)) == ["mdx", "sisdr", "sisec", "thesis", "windows"]
+
+
+@pytest.mark.parametrize("scores", [song_scores, window_scores])
+def test_a_silent_reference_has_no_score(scores: Callable[..., dict[str, float]]) -> None:
+    sounding, silent = np.random.default_rng(0).normal(size=(2, 3000)), np.zeros((2, 3000))
+    assert np.isnan(list(scores(sounding, silent, 1000).values())).all()
+    assert np.isnan(list(scores(silent, silent, 1000).values())).all()
+    of_silent_estimate = scores(silent, sounding, 1000)
+    assert of_silent_estimate.pop("usdr_db") == pytest.approx(0, abs=1e-9)
+    assert np.isnan(list(of_silent_estimate.values())).all()
+    cancelling = np.stack([sounding[0], -sounding[0]])  # silence to museval, but not to uSDR
+    assert scores(0.9 * cancelling, cancelling, 1000)["usdr_db"] == pytest.approx(20, abs=1e-6)
+
+
+@pytest.mark.parametrize("scores", [song_scores, window_scores])
+def test_a_perfect_estimate_is_infinite(scores: Callable[..., dict[str, float]]) -> None:
+    reference = np.random.default_rng(0).normal(size=(2, 3000))
+    of_perfect = scores(reference, reference, 1000)
+    assert of_perfect.pop("usdr_db") == pytest.approx(10 * np.log10((reference**2).sum() / 1e-7), abs=1e-6)
+    assert np.isposinf(list(of_perfect.values())).all()
 
 
 def test_aggregate_uses_each_protocols_average_and_counts_nan() -> None:
@@ -144,3 +214,13 @@ def test_aggregate_uses_each_protocols_average_and_counts_nan() -> None:
     assert [totals[name] for name in columns] == [4, 2, 4, 4]
     assert totals["csdr_thesis_skipped"] == totals["usdr_skipped"] == 1
     assert np.isnan(aggregate(pd.DataFrame({name: [np.nan] for name in columns}))["csdr_sisec_db"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_score_shows_in_the_average_of_its_protocol() -> None:
+    columns = list(SONG_PROTOCOLS)
+    totals = aggregate(pd.DataFrame({name: [1.0, 2.0, np.inf, np.nan] for name in columns}))
+    assert [totals[name] for name in columns] == [np.inf, 2, np.inf, np.inf]
+    assert totals["sisdr_skipped"] == 1
+    totals = aggregate(pd.DataFrame({name: [1.0, -np.inf, np.inf] for name in columns}))
+    np.testing.assert_array_equal([totals[name] for name in columns], [np.nan, 1, np.nan, np.nan])

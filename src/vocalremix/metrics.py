@@ -1,7 +1,7 @@
 """SDR three ways: cSDR (framewise, museval's), uSDR and siSDR, and the ways to average them over songs."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,32 @@ Float64 = npt.NDArray[np.float64]
 USDR_FLOOR = 1e-7
 THESIS_FRAMES_S = (2.0, 1.5)
 SISEC_FRAMES_S = (1.0, 1.0)
-AVERAGES: dict[str, Callable[[Float64], np.float64]] = {
-    "csdr_thesis_db": np.mean,
-    "csdr_sisec_db": np.median,
-    "usdr_db": np.mean,
-    "sisdr_db": np.mean,
+
+
+class Protocol(NamedTuple):
+    """What a figure is an average of. Figures of different protocols cannot be compared."""
+
+    name: str
+    metric: str
+    description: str
+    average: Callable[[Float64], np.float64]
+
+
+THESIS_CSDR = "2 s frames every 1.5 s, median over frames"
+WINDOW_PROTOCOLS = {
+    "csdr_db": Protocol("windows", "cSDR", f"salient windows: {THESIS_CSDR}, mean over windows", np.mean),
+    "usdr_db": Protocol("windows", "uSDR", "salient windows, mean over windows", np.mean),
+    "sisdr_db": Protocol("windows", "siSDR", "salient windows: mean over channels, mean over windows", np.mean),
 }
+SONG_PROTOCOLS = {
+    "csdr_thesis_db": Protocol("thesis", "cSDR", f"whole songs: {THESIS_CSDR}, mean over songs", np.mean),
+    "csdr_sisec_db": Protocol(
+        "sisec", "cSDR", "whole songs: 1 s frames, median over frames, median over songs", np.median
+    ),
+    "usdr_db": Protocol("mdx", "uSDR", "whole songs, mean over songs", np.mean),
+    "sisdr_db": Protocol("sisdr", "siSDR", "whole songs: mean over channels, mean over songs", np.mean),
+}
+AVERAGES = {score: protocol.average for score, protocol in SONG_PROTOCOLS.items()}
 
 
 def usdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> float | Float64:
@@ -99,13 +119,13 @@ def csdr_frames(
 def song_scores(estimate: npt.ArrayLike, reference: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> dict[str, float]:
     """One song's scores in dB; estimate and reference `(channels, samples)` of the whole song.
 
-    Keys: `csdr_thesis_db` (2 s frames, 1.5 s hop, median over frames), `csdr_sisec_db` (1 s frames, median over
-    frames), `usdr_db`, `sisdr_db`. A score that is undefined (silent reference or estimate) is NaN.
+    Keys: those of SONG_PROTOCOLS. A score that is undefined is NaN: of a silent reference all of them, of a silent
+    estimate all but uSDR. Of a perfect estimate all are +inf but uSDR, which its floor keeps finite.
     """
     return {
         "csdr_thesis_db": _median(csdr_frames(estimate, reference, *THESIS_FRAMES_S, sample_rate)),
         "csdr_sisec_db": _median(csdr_frames(estimate, reference, *SISEC_FRAMES_S, sample_rate)),
-        "usdr_db": float(usdr(estimate, reference)),
+        "usdr_db": _defined_usdr(estimate, reference),
         "sisdr_db": float(sisdr(estimate, reference)),
     }
 
@@ -115,11 +135,11 @@ def window_scores(
 ) -> dict[str, float]:
     """The scores in dB of one salient window, `(channels, samples)`; cSDR with the thesis's frames.
 
-    Keys: `csdr_db`, `usdr_db`, `sisdr_db`; NaN where undefined.
+    Keys: those of WINDOW_PROTOCOLS; NaN and +inf as in song_scores.
     """
     return {
         "csdr_db": _median(csdr_frames(estimate, reference, *THESIS_FRAMES_S, sample_rate)),
-        "usdr_db": float(usdr(estimate, reference)),
+        "usdr_db": _defined_usdr(estimate, reference),
         "sisdr_db": float(sisdr(estimate, reference)),
     }
 
@@ -127,17 +147,25 @@ def window_scores(
 def aggregate(songs: "pd.DataFrame") -> dict[str, float]:
     """A test set's scores from its songs' (a row per song, the columns of song_scores), each by its own protocol.
 
-    `csdr_thesis_db`: mean over songs. `csdr_sisec_db`: median over songs (SiSEC). `usdr_db`: mean over songs (MDX).
-    `sisdr_db`: mean over songs. Songs whose score is NaN are left out and counted in `<score>_skipped`. Numbers of
-    different protocols are not comparable: published 10.01 dB for BSRNN is SiSEC's, 7.94 dB is the thesis's.
+    The averages are those of SONG_PROTOCOLS. Songs whose score is NaN are left out and counted in `<score>_skipped`;
+    infinite ones (a perfect estimate) stay, so that a mean over them is infinite too and cannot pass for a finite
+    one. Numbers of different protocols are not comparable: published 10.01 dB for BSRNN is SiSEC's, 7.94 dB is the
+    thesis's.
     """
     totals: dict[str, float] = {}
     for name, average in AVERAGES.items():
         scores = songs[name].to_numpy(np.float64)
         defined = scores[~np.isnan(scores)]
-        totals[name] = float(average(defined)) if len(defined) else float("nan")
+        with np.errstate(invalid="ignore"):  # +inf and -inf have no mean
+            totals[name] = float(average(defined)) if len(defined) else float("nan")
         totals[name.removesuffix("_db") + "_skipped"] = len(scores) - len(defined)
     return totals
+
+
+def _defined_usdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """uSDR, or NaN for a reference that is silent throughout, of which the formula measures the estimate's level."""
+    _, references = _sources(estimate, reference, dtype=None)
+    return float(usdr(estimate, reference)) if references.any() else float("nan")
 
 
 def _sources(
