@@ -1,6 +1,7 @@
 """What the evaluation stages share."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -8,25 +9,36 @@ import torch
 from layout import HOME, Layout
 
 from vocalremix import checkpoint
+from vocalremix.audio import read
 from vocalremix.compute import choose_threads
-from vocalremix.evaluation import evaluate, song_metrics, window_metrics
+from vocalremix.evaluation import evaluate, median_excerpt, song_metrics, window_metrics
 from vocalremix.separation import Separator
+from vocalremix.spectrogram import save_spectrogram
 from vocalremix.tracking import Store, add_scores
 from vocalremix.windows import read_windows
 
 
 def on_test_songs(layout: Layout, name: str) -> None:
-    """Score a training on the test songs."""
-    windows = read_windows(layout.index)
-    summary = _score(layout, name, windows[windows.part == "test"], layout.scores(name))
-    _record(layout, name, song_metrics(summary, "test") | window_metrics(summary, "test"), layout.scores(name))
+    """Score a training on the test songs; MLflow also gets the excerpt of one song, of every training the same."""
+    windows, scores = read_windows(layout.index), layout.scores(name)
+    summary = _score(layout, name, windows[windows.part == "test"], scores)
+    metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
+    files = {"scores": _tables(scores)}
+    with TemporaryDirectory() as temporary:
+        if excerpt := median_excerpt(scores):
+            picture = Path(temporary) / f"{excerpt.stem}.png"
+            # a scale of its own would make every run as bright as the others
+            save_spectrogram(read(excerpt)[0], picture, reference_peak=0.1)
+            files["excerpt"] = [excerpt, picture]
+        _record(layout, name, metrics, files)
 
 
 def on_overfit_windows(layout: Layout, name: str) -> None:
     """Score a training on the windows that the overfit run learned by heart."""
     windows = read_windows(layout.run("overfit") / "windows.csv").drop_duplicates()
     scores = layout.scores("overfit") / name
-    _record(layout, name, window_metrics(_score(layout, name, windows, scores), "overfit"), scores)
+    metrics = window_metrics(_score(layout, name, windows, scores), "overfit")
+    _record(layout, name, metrics, {"scores_overfit": _tables(scores)})
 
 
 def _score(layout: Layout, name: str, windows: pd.DataFrame, destination: Path) -> dict[str, Any]:
@@ -38,7 +50,11 @@ def _score(layout: Layout, name: str, windows: pd.DataFrame, destination: Path) 
     return evaluate(separator, params.target, layout.music, windows, profile.sad.window_s, destination)
 
 
-def _record(layout: Layout, name: str, metrics: dict[str, float], files: Path) -> None:
+def _tables(scores: Path) -> list[Path]:
+    return [file for file in sorted(scores.iterdir()) if file.is_file()]
+
+
+def _record(layout: Layout, name: str, metrics: dict[str, float], files: dict[str, list[Path]]) -> None:
     """Add scores to the training's MLflow run."""
     run_id = checkpoint.read_metadata(layout.run(name))["mlflow_run_id"]
     add_scores(Store(HOME, layout.experiment), run_id, metrics, files)

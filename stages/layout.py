@@ -102,23 +102,36 @@ def at_home(path: Path) -> Path:
     return HOME / path.expanduser()
 
 
-def data_digest(layout: Layout) -> str:
-    """Tells one state of songs, copies and speech from another: the hashes that DVC has of them."""
+def data_digests(layout: Layout) -> dict[str, str]:
+    """Tells one state of songs, copies and speech from another: the hashes that DVC has of them, by folder name."""
     lock = ROOT / "dvc.lock"
     stages = yaml.safe_load(lock.read_text())["stages"] if lock.is_file() else {}
-    folders = {str(path.relative_to(ROOT)) for path in (layout.music, layout.augmented, layout.speech)}
-    outs = [out for stage in stages.values() for out in stage.get("outs", []) if out["path"] in folders]
-    return "-".join(out["md5"][:8] for out in sorted(outs, key=lambda out: out["path"]))
+    hashes = {out["path"]: out["md5"][:8] for stage in stages.values() for out in stage.get("outs", [])}
+    folders = {folder.name: str(folder.relative_to(ROOT)) for folder in (layout.augmented, layout.music, layout.speech)}
+    return {name: hashes[path] for name, path in folders.items() if path in hashes}
 
 
 def provenance(layout: Layout) -> dict[str, str]:
-    """Where a run comes from, as MLflow tags: commit, DVC experiment, DVC stage and profile."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain", "-uno", "src", "stages"], capture_output=True, text=True)
+    """Where a run comes from, as MLflow tags: commit, DVC experiment, DVC stage, profile, and how to go back there."""
+    commit = _git("rev-parse", "HEAD")
+    experiment, stage = (os.environ.get(name, "") for name in ("DVC_EXP_NAME", "DVC_STAGE"))
+    changed = _git("status", "--porcelain", "-uno", "src", "stages")
+    settings_changed = not experiment and _git("status", "--porcelain", "-uno", "params.yaml", "profiles")
+    apply = f"dvc exp apply {experiment} && " if experiment else ""
+    note = f"To make it again: `git checkout {commit[:12]} && {apply}dvc repro {stage}`."
+    if changed or settings_changed:
+        note += f" That is without the changes to {'code' if changed else 'settings'} that were not committed then."
     return {
-        "git.commit": commit + ("-dirty" if changed.stdout.strip() else ""),
-        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
-        "dvc.stage": os.environ.get("DVC_STAGE", ""),
+        "git.commit": commit + ("-dirty" if changed else ""),
+        "dvc.experiment": experiment,
+        "dvc.stage": stage,
         "profile": layout.settings.params.profile,
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.name": sys.argv[0],
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": note,
     }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True).stdout.strip()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from layout import HOME, Layout, data_digest, provenance
+from layout import HOME, Layout, data_digests, provenance
 
 from vocalremix.experiment import Data, Recipe, import_initial, train
 from vocalremix.tracking import Store
@@ -15,7 +15,8 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
         windows=layout.index,
         copies=layout.augmented if copies else None,
         speech=layout.speech if recipe.speech_remix_prob > 0 else None,
-        digest=data_digest(layout),
+        name=layout.settings.params.profile,
+        digests=data_digests(layout),
     )
     store, tags = Store(HOME, layout.experiment), provenance(layout)
     train(recipe, layout.settings, data, store, tags, start, layout.run(recipe.name))

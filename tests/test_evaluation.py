@@ -10,9 +10,9 @@ import soundfile
 import tiny
 import torch
 
-from vocalremix.audio import STEMS
+from vocalremix.audio import STEMS, write_pcm16
 from vocalremix.errors import InputError
-from vocalremix.evaluation import evaluate, loudest_window, score_song, song_metrics, window_metrics
+from vocalremix.evaluation import evaluate, loudest_window, median_excerpt, score_song, song_metrics, window_metrics
 from vocalremix.separation import Separator
 
 
@@ -53,6 +53,86 @@ def test_scores_are_those_of_the_estimate(corpus: tuple[Path, pd.DataFrame], tmp
     metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
     assert metrics["test_usdr_db"] == pytest.approx(songs.xs("model", level="system").usdr_db.mean())
     assert metrics["test_mixture_usdr_db"] < metrics["test_usdr_db"]
+    assert metrics["test_csdr_sisec_db"] == songs.xs("model", level="system").csdr_sisec_db.median()
+    assert (metrics["test_n_songs"], metrics["test_n_windows"], metrics["test_usdr_skipped"]) == (3, len(windows), 0)
+
+
+def test_intervals_come_from_drawing_songs(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    """Of three songs, the 27 draws can be counted: the ends of the median's 95 % lie at the outermost songs."""
+    music, windows = corpus
+    for song, gain in zip("ABC", (0.5, 1, 2), strict=True):
+        path = music / f"train/{song}/drums.wav"
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(path, (samples * gain).astype(np.int16), rate, subtype="PCM_16")
+    summary = evaluate(Separator(Half()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
+    songs = pd.read_csv(tmp_path / "scores/songs.csv").query("system == 'model'").set_index("song")
+    metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
+    sisec = songs.csdr_sisec_db
+    assert sisec["A"] < sisec["B"] < sisec["C"]
+    assert metrics["test_csdr_sisec_db"] == sisec["B"]
+    ends = metrics["test_csdr_sisec_db_ci_low"], metrics["test_csdr_sisec_db_ci_high"]
+    assert ends == pytest.approx((sisec["A"], sisec["C"])), "2 or 3 of a song in 7 of 27 draws"
+    for metric, of_song in (
+        ("test_usdr_db", "usdr_db"),
+        ("test_window_usdr_db", "usdr_db"),
+        ("test_sisdr_db", "sisdr_db"),
+    ):
+        assert songs[of_song].min() - 0.5 < metrics[f"{metric}_ci_low"] < metrics[metric] < metrics[f"{metric}_ci_high"]
+
+
+def test_one_song_has_no_interval(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    music, windows = corpus
+    summary = evaluate(
+        Separator(Half()), "drums", music, windows[windows.song == "A"], tiny.WINDOW_S, tmp_path / "scores"
+    )
+    metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
+    assert metrics["test_n_songs"] == 1
+    assert np.isfinite([metrics["test_usdr_db"], metrics["test_window_usdr_db"]]).all()
+    assert not [name for name in metrics if "_ci_" in name]
+
+
+def test_a_perfect_estimate_has_no_interval(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    music, windows = corpus
+    for path in music.rglob("*.wav"):
+        if path.stem != "drums":
+            write_pcm16(path, np.zeros((2, soundfile.info(path).frames)))
+    summary = evaluate(Separator(Half()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
+    assert summary["mixture"]["songs"]["csdr_sisec_db"] == np.inf
+    assert "csdr_sisec_db_ci_low" not in summary["mixture"]["songs"]
+
+
+def test_a_silent_song_is_counted_and_not_averaged(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    music, windows = corpus
+    write_pcm16(music / "train/B/drums.wav", np.zeros((2, 3 * 44100)))
+    summary = evaluate(Separator(Half()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
+    songs = pd.read_csv(tmp_path / "scores/songs.csv").query("system == 'model'").set_index("song")
+    metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
+    for name in ("csdr_thesis", "csdr_sisec", "usdr", "sisdr"):
+        assert metrics[f"test_{name}_db"] == pytest.approx(songs[f"{name}_db"][["A", "C"]].mean())
+        assert metrics[f"test_{name}_skipped"] == 1
+        assert metrics[f"test_{name}_db_ci_low"] < metrics[f"test_{name}_db"]
+    assert metrics["test_n_songs"] == 3
+    for name in ("csdr", "usdr", "sisdr"):
+        assert metrics[f"test_window_{name}_skipped"] == 4
+    assert metrics["test_n_windows"] == 12
+
+
+def test_the_excerpt_for_mlflow_is_the_median_mixtures(tmp_path: Path) -> None:
+    rows = [("model", "A", 1), ("model", "B", 2), ("model", "C", 9), ("model", "NA", 5), ("model", "E", 5)]
+    rows += [
+        ("mixture", "A", 5),
+        ("mixture", "B", -1),
+        ("mixture", "C", 2),
+        ("mixture", "NA", 2),
+        ("mixture", "E", None),
+    ]
+    table = pd.DataFrame(rows, columns=["system", "song", "usdr_db"])
+    table.to_csv(tmp_path / "songs.csv", index=False)
+    assert median_excerpt(tmp_path) == tmp_path / "excerpts/C.flac", "of B, C, NA and A; E has no score"
+    table[table.song != "C"].to_csv(tmp_path / "songs.csv", index=False)
+    assert median_excerpt(tmp_path) == tmp_path / "excerpts/NA.flac", "a song may be called so"
+    table[table.song == "E"].to_csv(tmp_path / "songs.csv", index=False)
+    assert median_excerpt(tmp_path) is None
 
 
 def test_a_silent_window_is_counted_and_not_averaged(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:

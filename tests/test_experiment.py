@@ -1,10 +1,13 @@
 """Which windows a training sees, and that two trainings never share a scratch."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -12,6 +15,7 @@ import torch
 import yaml
 
 from vocalremix import checkpoint, experiment
+from vocalremix.audio import write_pcm16
 from vocalremix.errors import InputError
 from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
 from vocalremix.params import Params, Profile, Settings
@@ -110,6 +114,56 @@ def test_a_training_leaves_a_checkpoint_that_loads_and_says_where_it_comes_from(
     copied = tmp_path / "runs/imported"
     import_initial(out, recipe(), settings(), Store(tmp_path, "study"), TAGS, copied)
     assert torch.equal(tiny.weights(checkpoint.load(copied)), tiny.weights(model))
+
+
+def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "speech").mkdir()
+    columns = {"speaker": ["1", "1", "2"], "utterance": list("abc"), "start_sample": 0, "n_samples": 44100, "peak": 1.0}
+    pd.DataFrame(columns).to_csv(tmp_path / "speech/utterances.csv", index=False)
+    for speaker in "12":
+        write_pcm16(tmp_path / f"speech/{speaker}.wav", np.full((1, 88200), 0.1))
+    store = Store(tmp_path, "study")
+    train(recipe(), settings(), data, store, TAGS, None, tmp_path / "runs/initial")
+    digests = {"music": "m", "speech": "s"}
+    full = replace(data, speech=tmp_path / "speech", name="demo", digests=digests)
+    cell = recipe(name="sweep/x", stage="sweep", speech_remix_prob=0.5)
+    train(cell, settings(), full, store, TAGS, tmp_path / "runs/initial", tmp_path / "runs/sweep/x")
+    client = store.client()
+    runs = {run.data.tags["stage"]: run for run in client.search_runs([store.experiment_id(client)])}
+    assert runs["sweep"].data.tags["mlflow.parentRunId"] == runs["sweep_parent"].info.run_id
+    assert runs["sweep_parent"].data.tags["sweep.initial"] == runs["initial"].info.run_id
+    sizes = {
+        (given.dataset.name, given.tags[0].value): json.loads(given.dataset.profile)
+        for given in runs["sweep"].inputs.dataset_inputs
+    }
+    # each song's windows cover 2 s, each copy's first three 1.5 s
+    hours = pytest.approx(3 * (2 + 1.5) / 3600, abs=1e-3)
+    assert sizes["demo music", "training"] == {"songs": 3, "windows": 21, "hours": hours}
+    assert sizes["demo music", "validation"]["songs"] == 1
+    assert sizes["demo speech", "training"] == {"speakers": 2, "utterances": 3, "hours": pytest.approx(0.001)}
+    digest = {
+        stage: {given.tags[0].value: given.dataset.digest for given in runs[stage].inputs.dataset_inputs[:2]}
+        for stage in ("initial", "sweep")
+    }
+    assert len({*digest["initial"].values(), *digest["sweep"].values()}) == 4, "the audio's state is part of the digest"
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"stage": "train"}, "train"),
+        ({}, "sweep speech_remix_prob=0.2 seed=42"),
+        ({"mix_prob": 0.5}, "sweep speech_remix_prob=0.2 mix_prob=0.5 seed=42"),
+        ({"data_fraction": 0.25}, "sweep speech_remix_prob=0.2 data_fraction=0.25 seed=42"),
+    ],
+)
+def test_a_cell_is_called_by_what_sets_it_apart(changes: dict[str, Any], title: str) -> None:
+    cell = {"stage": "sweep", "speech_remix_prob": 0.2, "mix_prob": 0.8, "seed": 42}
+    assert recipe(**cell | changes).title == title
+    sweep = yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]
+    assert {axis: [value] for axis, value in experiment.UNNAMED.items()} == {
+        axis: sweep[axis] for axis in experiment.UNNAMED
+    }
 
 
 def test_fine_tuning_starts_from_the_checkpoint(data: Data, tmp_path: Path) -> None:

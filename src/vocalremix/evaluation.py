@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.metrics import AVERAGES, aggregate, song_scores, window_scores
 from vocalremix.separation import Separator
+from vocalremix.statistics import bootstrap_songs
 
 WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
 
@@ -30,7 +31,8 @@ def evaluate(
       thesis's unit of analysis, n = 2,772 on MUSDB18-HQ's test songs;
     - `songs.csv`: part, song, system, one column per protocol of vocalremix.metrics, and excerpt_start_sample;
     - `excerpts/<song>.flac`: the model's estimate in the song's `loudest_window`, 16 bit, 44.1 kHz;
-    - `summary.json`: by system, mean, std and n per window metric and the protocol's average over songs.
+    - `summary.json`: by system, mean, std and n per window metric, the protocol's average over songs, and for each
+      of both the 95 % interval that comes from drawing songs anew, where two songs or more have a score.
 
     Returns the summary. Raises InputError when a song of the table is not in `music`.
     """
@@ -57,8 +59,8 @@ def evaluate(
         window_table, song_table = pd.DataFrame(per_window), pd.DataFrame(per_song)
         summary = {
             system: {
-                "windows": _describe(window_table[window_table.system == system]),
-                "songs": aggregate(song_table[song_table.system == system]),
+                "windows": _describe_windows(window_table[window_table.system == system]),
+                "songs": _describe_songs(song_table[song_table.system == system]),
             }
             for system in ("model", "mixture")
         }
@@ -90,18 +92,40 @@ def loudest_window(reference: Waveform, starts: Iterable[int], window_samples: i
     return max(starts, key=lambda start: np.square(reference[:, start : start + window_samples], dtype=float).sum())
 
 
+def median_excerpt(scores: Path) -> Path | None:
+    """Of what `evaluate` left in `scores`, the excerpt of the song whose untouched mixture has the median uSDR.
+
+    Of an even number of songs, the lower of the two in the middle; None where no song has a uSDR. Every run on the
+    same songs gets the same song.
+    """
+    table = pd.read_csv(scores / "songs.csv", dtype={"song": str}, keep_default_na=False, na_values=[""])
+    mixtures = table[(table.system == "mixture") & table.usdr_db.notna()].sort_values(["usdr_db", "song"]).song
+    return scores / "excerpts" / f"{mixtures.iloc[(len(mixtures) - 1) // 2]}.flac" if len(mixtures) else None
+
+
 def song_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
     """A summary's figures over songs under flat names: with prefix "test", `test_usdr_db` and the other protocols.
 
-    As a zero-effort baseline, `test_mixture_usdr_db`.
+    Beside each, `test_usdr_db_ci_low` and `_ci_high` and the songs without a score, `test_usdr_skipped`; once,
+    `test_n_songs` and, as a zero-effort baseline, `test_mixture_usdr_db`.
     """
-    scores = {f"{prefix}_{name}": summary["model"]["songs"][name] for name in AVERAGES}
+    scores = {f"{prefix}_{name}": value for name, value in summary["model"]["songs"].items()}
     return scores | {f"{prefix}_mixture_usdr_db": summary["mixture"]["songs"]["usdr_db"]}
 
 
 def window_metrics(summary: dict[str, Any], prefix: str) -> dict[str, float]:
-    """A summary's means over windows under flat names: with prefix "test", `test_window_usdr_db` and its like."""
-    return {f"{prefix}_window_{name}": summary["model"]["windows"][name]["mean"] for name in WINDOW_METRICS}
+    """A summary's means over windows under flat names: with prefix "test", `test_window_usdr_db` and its like.
+
+    With the same companions as over songs: `_ci_low`, `_ci_high`, `test_window_usdr_skipped`, `test_n_windows`.
+    """
+    scores: dict[str, float] = {}
+    for name, described in summary["model"]["windows"].items():
+        metric = f"{prefix}_window_{name}"
+        scores[metric] = described["mean"]
+        scores |= {f"{metric}_{end}": described[end] for end in ("ci_low", "ci_high") if end in described}
+        scores[metric.removesuffix("_db") + "_skipped"] = described["n_nan"]
+        scores[f"{prefix}_n_windows"] = described["n"] + described["n_nan"]
+    return scores
 
 
 def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform]:
@@ -110,14 +134,33 @@ def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform
     return np.sum(list(stems.values()), axis=0, dtype=np.float32), stems[target]
 
 
-def _describe(window_table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean, std and n of each window metric; windows without a value (NaN: a silent reference) are only counted."""
+def _describe_songs(song_table: pd.DataFrame) -> dict[str, float]:
+    """Each protocol's average, interval and number of songs left out, and the number of all songs."""
+    described = aggregate(song_table)
+    for name, average in AVERAGES.items():
+        statistic: Literal["mean", "median"] = "median" if average is np.median else "mean"
+        interval = _interval(song_table[name], song_table.song, statistic)
+        described |= {f"{name}_{end}": value for end, value in interval.items()}
+    return described | {"n_songs": len(song_table)}
+
+
+def _describe_windows(window_table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean, std, n and interval of each window metric; windows without a value (a silent reference) are counted."""
     return {
         metric: {
             "mean": float(values.mean()),
             "std": float(values.std()),
             "n": int(values.count()),
             "n_nan": int(values.isna().sum()),
+            **_interval(values, window_table.song, "mean"),
         }
         for metric, values in ((metric, window_table[metric]) for metric in WINDOW_METRICS)
     }
+
+
+def _interval(values: pd.Series, songs: pd.Series, statistic: Literal["mean", "median"]) -> dict[str, float]:
+    """Ends of the 95 % interval; none where fewer than two songs have a value or an estimate was perfect (inf)."""
+    if songs[values.notna()].nunique() < 2 or np.isinf(values).any():
+        return {}
+    low, high = bootstrap_songs(values, songs=songs, statistic=statistic).confidence_interval
+    return {"ci_low": low, "ci_high": high}

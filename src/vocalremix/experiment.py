@@ -8,14 +8,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import pandas as pd
 import torch
 
 from vocalremix import checkpoint, training
+from vocalremix.audio import SAMPLE_RATE
 from vocalremix.compute import Devices, choose_devices
 from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
 from vocalremix.errors import InputError
@@ -23,10 +24,12 @@ from vocalremix.files import publish
 from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Phase, Settings
-from vocalremix.tracking import Run, Store, open_run
+from vocalremix.tracking import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.windows import read_windows
 
 OVERFIT_ROUNDS = 8
+UNNAMED = {"mix_prob": 0.8, "data_fraction": 1}
+"""The values of a sweep's axes that go without saying in a cell's name, those of the thesis's sweep."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +52,26 @@ class Recipe:
         """What MLflow's table calls it: of a sweep, the cell."""
         if self.stage != "sweep":
             return self.stage
-        axes = ("speech_remix_prob", "mix_prob", "data_fraction", "seed")
-        return " ".join([self.stage, *(f"{axis}={getattr(self, axis)}" for axis in axes)])
+        axes = {axis: getattr(self, axis) for axis in ("speech_remix_prob", "mix_prob", "data_fraction", "seed")}
+        return " ".join(
+            [self.stage, *(f"{axis}={value}" for axis, value in axes.items() if UNNAMED.get(axis) != value)]
+        )
 
 
 @dataclass(frozen=True)
 class Data:
     """Where the training reads: songs, their salient windows, and where wanted static copies and speech.
 
-    `digest` tells one state of their audio from another; without it, only windows are told apart when an interrupted
-    training is taken up again.
+    `name` is what MLflow calls the corpus. `digests`, by folder name ("music", ...), tell one state of the audio from
+    another; without them, only windows are told apart when an interrupted training is taken up again.
     """
 
     music: Path
     windows: Path
     copies: Path | None = None
     speech: Path | None = None
-    digest: str = ""
+    name: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(
@@ -108,10 +114,15 @@ def train(
             data.music, valid_windows, target=target, crop_samples=model.chunk_samples, window_s=profile.sad.window_s
         )
     description = _description(recipe, settings, devices, model, train_windows, valid_windows)
-    description["data_digest"] = data.digest
+    description["data_digest"] = "-".join(digest for _, digest in sorted(data.digests.items()))
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
     scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model, code_digest()], model.state_dict())
-    with _only_one(scratch), _tracked(recipe, store, tags, description | of_model, scratch) as run:
+    data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
+    sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None
+    with (
+        _only_one(scratch),
+        _tracked(recipe, store, tags, description | of_model, scratch, data_sets, sweep_of) as run,
+    ):
         outcome = training.fit(
             model,
             examples,
@@ -134,7 +145,7 @@ def train(
             checkpoint.save(partial, model, metadata=metadata)
             pd.DataFrame(outcome.history).to_csv(partial / "history.csv", index=False)
             train_windows.to_csv(partial / "windows.csv", index=False)
-        run.log_file(destination)
+        run.log_file(destination, CHECKPOINT)
         shutil.rmtree(scratch)
 
 
@@ -150,7 +161,7 @@ def import_initial(
     tags = {**tags, "stage": recipe.stage}
     with open_run(store, recipe.title, params=description, tags=tags, run_id_file=None) as run:
         checkpoint.save(destination, model, metadata={"mlflow_run_id": run.run_id, **description})
-        run.log_file(destination)
+        run.log_file(destination, CHECKPOINT)
 
 
 def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -211,6 +222,37 @@ def _description(
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
     return settings_in_use | settings.profile.training.common.model_dump() | settings.profile.sad.model_dump()
+
+
+def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFrame, window_s: float) -> list[DataSet]:
+    """What the training reads, as MLflow shows it."""
+
+    def data_set(
+        folder: Path, context: Literal["training", "validation"], content: str, profile: dict[str, float]
+    ) -> DataSet:
+        audio = {folder, data.copies} if folder == data.music else {folder}
+        digests = [data.digests.get(path.name, "") for path in sorted(filter(None, audio))]
+        digest = hashlib.sha256("-".join([content, *digests]).encode()).hexdigest()[:8]
+        # DVC's temporary clones go away, the path within the repository stays
+        return DataSet(f"{data.name} {folder.name}".strip(), digest, context, os.path.relpath(folder), profile)
+
+    def music(windows: pd.DataFrame, context: Literal["training", "validation"]) -> DataSet:
+        windows = windows.drop_duplicates()
+        steps_s = windows.sort_values("start_sample").groupby(["song", "copy"]).start_sample.diff() / SAMPLE_RATE
+        # neighbouring windows overlap
+        hours = float(steps_s.fillna(window_s).clip(upper=window_s).sum() / 3600)
+        profile = {"songs": windows.song.nunique(), "windows": len(windows), "hours": round(hours, 3)}
+        return data_set(data.music, context, windows.to_csv(), profile)
+
+    data_sets = [music(train_windows, "training")]
+    if len(valid_windows):
+        data_sets.append(music(valid_windows, "validation"))
+    if data.speech:
+        utterances = pd.read_csv(data.speech / "utterances.csv")
+        hours = float(utterances.n_samples.sum() / SAMPLE_RATE / 3600)
+        size = {"speakers": utterances.speaker.nunique(), "utterances": len(utterances), "hours": round(hours, 3)}
+        data_sets.append(data_set(data.speech, "training", utterances.to_csv(), size))
+    return data_sets
 
 
 def code_digest() -> str:
@@ -277,7 +319,13 @@ def _locked(path: Path) -> TextIO:
 
 @contextmanager
 def _tracked(
-    recipe: Recipe, store: Store, tags: Mapping[str, str], description: Mapping[str, Any], scratch: Path
+    recipe: Recipe,
+    store: Store,
+    tags: Mapping[str, str],
+    description: Mapping[str, Any],
+    scratch: Path,
+    data_sets: Sequence[DataSet],
+    sweep_of: str | None,
 ) -> Iterator[Run | None]:
     """The training's MLflow run, in the process that speaks for it."""
     if not training.is_main_process():
@@ -289,5 +337,7 @@ def _tracked(
         params=description,
         tags={**tags, "stage": recipe.stage},
         run_id_file=scratch / "mlflow_run_id",
+        data_sets=data_sets,
+        sweep_of=sweep_of,
     ) as run:
         yield run

@@ -1,19 +1,26 @@
 """MLflow: one run per training, in one store, whoever starts it."""
 
 import fcntl
+import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
+
+from vocalremix.errors import InputError
+
+CHECKPOINT = "checkpoint"
+SWEEP_OF = "sweep.initial"
+SWEEP_STAGE = "sweep_parent"
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,8 @@ class Store:
         Two processes that create a sqlite store at once corrupt it, and two that create an experiment race, so
         both happen under a lock.
         """
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
-        with (self.root / "mlflow.db.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        uri = _uri(self.root)
+        with self.locked():
             client = mlflow.MlflowClient(tracking_uri=uri)
             if client.get_experiment_by_name(self.experiment) is None:
                 artifacts = (self.root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
@@ -43,11 +49,36 @@ class Store:
                 client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags)
         return client
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from creating what this one finds missing."""
+        with (self.root / "mlflow.db.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def experiment_id(self, client: mlflow.MlflowClient) -> str:
         """The id under which MLflow keeps the experiment."""
         experiment = client.get_experiment_by_name(self.experiment)
         assert experiment is not None
         return str(experiment.experiment_id)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a run read, for MLflow's column of data sets; `name` and `digest` (at most 36 characters) identify it."""
+
+    name: str
+    digest: str
+    context: Literal["training", "validation"]
+    source: str
+    profile: Mapping[str, float]
+    """Its size: numbers of songs, hours and the like."""
+
+    def as_input(self) -> DatasetInput:
+        """MLflow's own form of it."""
+        source = json.dumps({"uri": self.source})
+        dataset = Dataset(self.name, self.digest, "local", source, profile=json.dumps(dict(self.profile)))
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", self.context)])
 
 
 class Run:
@@ -62,21 +93,29 @@ class Run:
         now = round(time.time() * 1000)
         self._client.log_batch(self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
 
-    def log_file(self, path: Path) -> None:
-        """Keep a copy of a file, or of a folder's files, with the run."""
+    def log_file(self, path: Path, folder: str) -> None:
+        """Keep a copy of a file, or of the files directly or anywhere below a folder, in the run's `folder`."""
         if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), path.name)
+            self._client.log_artifacts(self.run_id, str(path), folder)
         else:
-            self._client.log_artifact(self.run_id, str(path))
+            self._client.log_artifact(self.run_id, str(path), folder)
 
 
 @contextmanager
 def open_run(
-    store: Store, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str], run_id_file: Path | None
+    store: Store,
+    name: str,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    run_id_file: Path | None,
+    data_sets: Sequence[DataSet] = (),
+    sweep_of: str | None = None,
 ) -> Iterator[Run]:
     """Open a new run, or go on with the one that `run_id_file` names: a training killed and resumed is one run.
 
-    The file is written when the run is new; None for work that is never resumed.
+    The file is written when the run is new; None for work that is never resumed. `sweep_of` puts a run beneath the
+    run of the sweep that starts from the training with that run id.
 
     The run ends FINISHED when the block ends well, KILLED when it is interrupted, else FAILED. A run killed with
     SIGKILL stays RUNNING until it is taken up again.
@@ -84,12 +123,14 @@ def open_run(
     client = store.client()
     run = _resumed(client, run_id_file)
     if run is None:
+        parent = {"mlflow.parentRunId": _sweep(store, client, sweep_of, tags.get("profile", ""))} if sweep_of else {}
         run = Run(client, client.create_run(store.experiment_id(client), run_name=name).info.run_id)
         client.log_batch(
             run.run_id,
             params=[Param(key, str(value)) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
+            tags=[RunTag(key, value) for key, value in (parent | dict(tags)).items()],
         )
+        client.log_inputs(run.run_id, [data_set.as_input() for data_set in data_sets])
         if run_id_file:
             run_id_file.write_text(run.run_id)
     status = RunStatus.FAILED
@@ -115,8 +156,32 @@ def _resumed(client: mlflow.MlflowClient, run_id_file: Path | None) -> Run | Non
     return Run(client, run_id)
 
 
-def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Path) -> bool:
-    """Add test scores to a training's run; False where this store does not know the run."""
+def _sweep(store: Store, client: mlflow.MlflowClient, initial: str, profile: str) -> str:
+    """The id of the run that gathers the cells fine-tuned from one initial run; the first cell makes it."""
+    with store.locked():
+        if found := _find_sweep(store, client, initial):
+            return found
+        note = (
+            f"All cells of the sweep that were fine-tuned from the run [initial](#/experiments/"
+            f"{store.experiment_id(client)}/runs/{initial}), whenever they were trained."
+        )
+        tags = {"stage": SWEEP_STAGE, SWEEP_OF: initial, "profile": profile, "mlflow.note.content": note}
+        run_id: str = client.create_run(store.experiment_id(client), run_name="sweep", tags=tags).info.run_id
+        client.set_terminated(run_id)
+        return run_id
+
+
+def _find_sweep(store: Store, client: mlflow.MlflowClient, initial: str) -> str | None:
+    query = f"tags.`{SWEEP_OF}` = '{initial}'"
+    runs = client.search_runs([store.experiment_id(client)], query, max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> bool:
+    """Add test scores to a training's run, and files by the run's folder they go to.
+
+    Returns False where this store does not know the run.
+    """
     client = store.client()
     try:
         client.get_run(run_id)
@@ -124,5 +189,39 @@ def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Pa
         return False
     run = Run(client, run_id)
     run.log_metrics(scores)
-    run.log_file(files)
+    for folder, paths in files.items():
+        for path in paths:
+            run.log_file(path, folder)
     return True
+
+
+def add_report(store: Store, initial: str, metrics: Mapping[str, float], files: Sequence[Path]) -> bool:
+    """Add a report's figures and texts to the sweep that starts from the run `initial`; False where there is none."""
+    sweep = _find_sweep(store, store.client(), initial)
+    return sweep is not None and add_scores(store, sweep, metrics, {"report": files})
+
+
+def download_checkpoint(root: Path, run_id: str, destination: Path) -> Path:
+    """Fetch the checkpoint of a training from the store of the repository at `root`.
+
+    Returns its folder, below `destination`. Raises InputError for a run that the store does not know, and for one
+    without a checkpoint: not finished, or no training.
+    """
+    uri = _uri(root)
+    database = Path(uri.removeprefix("sqlite:///"))
+    # MLflow would create what it cannot find
+    if uri.startswith("sqlite:///") and not database.is_file():
+        raise InputError(f"{run_id}: no MLflow store at {database}; run the study, or name a checkpoint folder")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        raise InputError(f"{run_id}: no such run in {uri}; copy its id from the run's page in MLflow") from error
+    if not client.list_artifacts(run_id, CHECKPOINT):
+        raise InputError(f"{run_id}: the run has no checkpoint; name the run of a training that has finished")
+    destination.mkdir(parents=True, exist_ok=True)
+    return Path(client.download_artifacts(run_id, CHECKPOINT, str(destination)))
+
+
+def _uri(root: Path) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
