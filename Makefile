@@ -1,4 +1,4 @@
-# make repro | test | ui | lint | bench: each sets up what it needs. A second run with nothing changed takes seconds.
+# make repro | test | ui | lint | bench | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PYTHON
 PORT ?= 5000
 
-.PHONY: repro test ui lint bench setup check-git
+.PHONY: repro test ui lint bench coverage setup check-git
 
 repro: check-git setup
 	@vocalremix params
@@ -25,6 +25,9 @@ lint: setup
 
 bench: setup
 	python -m benchmarks
+
+coverage: setup
+	python -m benchmarks.coverage
 
 check-git:
 	@scripts/check-git

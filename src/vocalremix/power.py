@@ -11,7 +11,7 @@ from scipy import stats
 from vocalremix.errors import InputError
 from vocalremix.seeds import MeanSquares
 
-MOST = 10**9
+MOST = 10**7
 """More songs or seeds than anybody has: what they cannot show, no number can."""
 NODES = 12
 
@@ -150,7 +150,7 @@ def _fewest(power_of: Callable[[int], float], start: int, target: float) -> int 
         raise InputError(f"power must lie between 0 and 1, got {target}")
     below = start
     # small steps: with few seeds the power can fall again with more songs, as the seeds' few degrees of freedom decide
-    for number in np.unique(np.geomspace(start, MOST, 150).astype(int)).tolist():
+    for number in np.unique(np.geomspace(start, MOST, 100).astype(int)).tolist():
         if power_of(number) >= target:
             numbers = range(below, number + 1)
             return numbers[bisect.bisect_left(numbers, True, key=lambda n: power_of(n) >= target)]
