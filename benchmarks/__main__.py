@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.race import Row
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- written by python -m benchmarks -->", "<!-- end of what it wrote -->"
+BEGIN, END = "<!-- written by benchmarks -->", "<!-- end of what it wrote -->"
 HEADER = ("what", "textbook", "ours", "times as fast", "both agree to")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

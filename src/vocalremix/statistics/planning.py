@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from vocalremix.errors import InputError
-from vocalremix.seeds import MeanSquares
+from vocalremix.statistics.seeds import MeanSquares
 
 MOST = 10**7
 """More songs or seeds than anybody has: what they cannot show, no number can."""

@@ -1,4 +1,4 @@
-"""Tests of mean scores: the thesis's, which count windows, and those that hold, which count songs and seeds."""
+"""Tests of mean scores under one seed: the thesis's, which count windows, and those that hold, which count songs."""
 
 import math
 from dataclasses import dataclass
@@ -9,33 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from vocalremix.errors import InputError
-from vocalremix.intervals import CONFIDENCE, ConfidenceInterval, Float64, enough, p_of_draws, ratio
-from vocalremix.power import power, seeds_needed, songs_needed
-from vocalremix.seeds import CrossedBootstrapResult, CrossedResult, bootstrap_songs_and_seeds, crossed_test
-
-__all__ = [
-    "CONFIDENCE",
-    "THRESHOLD_DB",
-    "Alternative",
-    "BootstrapResult",
-    "ConfidenceInterval",
-    "CrossedBootstrapResult",
-    "CrossedResult",
-    "DifferenceResult",
-    "Float64",
-    "OneSampleResult",
-    "PairedResult",
-    "bootstrap_songs",
-    "bootstrap_songs_and_seeds",
-    "crossed_test",
-    "difference_test",
-    "holm",
-    "one_sample_test",
-    "paired_song_test",
-    "power",
-    "seeds_needed",
-    "songs_needed",
-]
+from vocalremix.statistics.intervals import CONFIDENCE, ConfidenceInterval, Float64, enough, p_of_draws, ratio
 
 THRESHOLD_DB = 10 * math.log10(5)
 
