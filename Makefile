@@ -13,6 +13,7 @@ repro: check-git setup
 	dvc repro
 
 test: setup
+	@scripts/install-programs chromium
 	python -m pytest
 
 ui: setup
