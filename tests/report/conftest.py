@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_study import FakeStudy
+from fake_study import PROVENANCE, FakeStudy
 
 from vocalremix.params import load
 from vocalremix.report import write_report
@@ -25,7 +25,7 @@ def fake_study(tmp_path: Path) -> FakeStudy:
 def reported(tmp_path_factory: pytest.TempPathFactory) -> FakeStudy:
     """A study with its report, to be looked at only."""
     study = in_folder(tmp_path_factory.mktemp("study")).write()
-    write_report(study.settings, study.data, study.scores, study.report)
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
     return study
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import soundfile
 
+from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.evaluation import WINDOW_METRICS
 from vocalremix.metrics import AVERAGES
 from vocalremix.params import Cell, Settings, Sweep
 
 SONGS = ("Al James - Schoolboy Facination With Friends", "NA", "Öde", "Zeno - Fast")
 WINDOWS_PER_SONG = 6
+PROVENANCE = {"git.commit": "0123abc", "dvc.experiment": "", "profile": "demo"}
+EXCERPT_SAMPLES = 6 * SAMPLE_RATE
 
 
 @dataclass
@@ -30,11 +34,11 @@ class FakeStudy:
 
     @property
     def scores(self) -> Path:
-        return self.root / "reports" / "scores"
+        return self.report / "scores"
 
     @property
     def report(self) -> Path:
-        return self.root / "reports"
+        return self.root / "reports" / "demo"
 
     def with_sweep(self, **axes: list[float]) -> "FakeStudy":
         sweep = Sweep.model_validate(self.settings.params.sweep.model_dump() | axes)
@@ -43,6 +47,7 @@ class FakeStudy:
 
     def write(self) -> "FakeStudy":
         """All runs; validation likes a speech_remix_prob of 0.2 best, the test songs one of 0."""
+        self.add_music()
         self.add("initial", test_db=4.0, valid_db=3.0, epochs=8)
         self.add("overfit", test_db=None, valid_db=16.0, epochs=40)
         self.add_scores("overfit/initial", 5.0, n_songs=1, windows_per_song=3, part="train")
@@ -52,6 +57,24 @@ class FakeStudy:
         self.add("train", test_db=6.5, valid_db=5.5, epochs=3)
         self.add("train_full", test_db=7.5, valid_db=None, epochs=4)
         return self
+
+    def add_music(self) -> None:
+        """As much of each test song as its excerpt needs: a tone of its own per stem."""
+        time_s = np.arange(EXCERPT_SAMPLES) / SAMPLE_RATE
+        for number, song in enumerate(self.songs):
+            folder = self.data / "music" / "test" / song
+            folder.mkdir(parents=True, exist_ok=True)
+            for harmonic, stem in enumerate(STEMS, start=1):
+                tone = 0.2 * np.sin(2 * np.pi * 200 * (number + 1) * harmonic * time_s)
+                write_pcm16(folder / f"{stem}.wav", np.stack([tone, tone]))
+
+    def add_excerpts(self, name: str) -> None:
+        """Estimates: the target, a little louder than it should be."""
+        folder = self.scores / name / "excerpts"
+        folder.mkdir(exist_ok=True)
+        for song in self.songs:
+            samples, rate = soundfile.read(self.data / "music" / "test" / song / "vocals.wav")
+            soundfile.write(folder / f"{song}.flac", 1.1 * samples, rate, subtype="PCM_16")
 
     def add_cell(self, cell: Cell, test_db: float | None = None, valid_db: float | None = None) -> None:
         probability = float(cell.speech_remix_prob)
@@ -93,6 +116,7 @@ class FakeStudy:
         (folder / "model.json").write_text(json.dumps(description))
         if test_db is not None:
             self.add_scores(name, test_db)
+            self.add_excerpts(name)
 
     def add_scores(
         self,
@@ -109,7 +133,8 @@ class FakeStudy:
             for number, song in enumerate(self.songs[:n_songs]):
                 identity = {"part": part, "song": song, "system": system}
                 level_db = level + 1.5 * (number % 4 - 1.5)
-                per_song.append(identity | {key: level_db + rng.normal(0, 0.5) for key in AVERAGES})
+                scored = {key: level_db + rng.normal(0, 0.5) for key in AVERAGES}
+                per_song.append(identity | scored | {"excerpt_start_sample": 0})
                 for window in range(windows_per_song):
                     scores = {key: level_db + rng.normal(0, 1) for key in WINDOW_METRICS}
                     if (number, window) == (0, 1):

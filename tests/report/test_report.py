@@ -1,13 +1,14 @@
 """The report as a whole: files, figures, few numbers, and that it appears whole or not at all."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import FakeStudy
+from fake_study import PROVENANCE, FakeStudy
 
 from vocalremix.report import summary, write_report
 
@@ -23,7 +24,8 @@ def written(report: Path) -> dict[str, bytes]:
 
 
 def test_figures_can_be_read_and_show_something(reported: FakeStudy) -> None:
-    assert sorted(path.stem for path in (reported.report / "figures").iterdir()) == FIGURES
+    files = sorted(path.name for path in (reported.report / "figures").iterdir())
+    assert files == sorted(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg"))
     for name in FIGURES:
         image = matplotlib.image.imread(reported.report / "figures" / f"{name}.png")
         assert image.shape[1] == 1200
@@ -31,9 +33,25 @@ def test_figures_can_be_read_and_show_something(reported: FakeStudy) -> None:
 
 
 def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> None:
-    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
     assert written(fake_study.report) == written(reported.report)
-    assert len(written(reported.report)) == 16 + len(FIGURES) + 2 + 1
+    folders = [Path(name).parts[0] for name in written(reported.report)]
+    assert Counter(folders) == {
+        "tables": 2 * 10,
+        "figures": 2 * len(FIGURES),
+        "plots": 3,
+        "listening": 3 * (1 + 2 + 1 + 6 + 2),
+        **dict.fromkeys(("index.html", "verdicts.md", "metrics.json"), 1),
+    }
+
+
+def test_two_axes_make_a_map(empty_study: FakeStudy) -> None:
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.5, 1], data_fraction=[0.4, 1]).write()
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
+    svg = (study.report.parent / "index.html").read_text().split('id="sweep_heat_map"')[1].split("</figure>")[0]
+    points = pd.read_csv(study.report / "plots" / "sweep.csv")
+    for value in points[["cSDR_db", "uSDR_db", "siSDR_db"]].to_numpy().flatten():
+        assert f">{value:.2f}<" in svg
 
 
 def test_nothing_changes_when_it_fails(fake_study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +59,7 @@ def test_nothing_changes_when_it_fails(fake_study: FakeStudy, monkeypatch: pytes
     (fake_study.report / "tables" / "table.md").write_text("an earlier report")
     monkeypatch.setattr(summary, "metrics", lambda _: {"not": object()})  # written last
     with pytest.raises(TypeError):
-        write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+        write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
     assert written(fake_study.report) == {"tables/table.md": b"an earlier report"}
 
 
@@ -84,14 +102,14 @@ def test_points_behind_the_plots(reported: FakeStudy) -> None:
 
 def test_an_imported_checkpoint_has_no_curve(fake_study: FakeStudy) -> None:
     (fake_study.data / "runs" / "initial" / "history.csv").unlink()
-    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report)
+    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
     training = pd.read_csv(fake_study.report / "plots" / "training.csv")
     assert "initial" not in set(training.run) and "train" in set(training.run)
 
 
 def test_sweep_over_several_axes(empty_study: FakeStudy) -> None:
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.2], data_fraction=[0.25, 1], seed=[1, 2]).write()
-    write_report(study.settings, study.data, study.scores, study.report)
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
     assert len(pd.read_csv(study.report / "plots" / "sweep.csv")) == 8
     chosen = json.loads((study.report / "metrics.json").read_text())["best_cell"]
     assert {**chosen, "uSDR_db": None} == {"speech_remix_prob": 0.2, "data_fraction": 1, "seed": 1, "uSDR_db": None}

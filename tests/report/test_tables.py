@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import SONGS, WINDOWS_PER_SONG, FakeStudy
+from fake_study import PROVENANCE, SONGS, WINDOWS_PER_SONG, FakeStudy
 from scipy import stats
 
 from vocalremix.errors import InputError
@@ -54,6 +54,9 @@ def test_means_against_the_threshold(
     values = windows(reported, run)[COLUMNS[metric]].dropna().to_numpy()
     se = np.std(values, ddof=1) / math.sqrt(len(values))
     z = (np.mean(values) - 10 * math.log10(5)) / se
+    by_song = songs(reported, run)[SONG_COLUMNS[metric]]
+    z_by_song = (by_song.mean() - 10 * math.log10(5)) / (by_song.std() / math.sqrt(len(SONGS)))
+    low, high = stats.t.interval(0.95, len(SONGS) - 1, by_song.mean(), stats.sem(by_song))
     assert row(tables[table], metric) == pytest.approx(
         {
             "metric": metric,
@@ -65,8 +68,21 @@ def test_means_against_the_threshold(
             "p": 1 - stats.norm.cdf(z),
             "n_windows": len(SONGS) * WINDOWS_PER_SONG - (metric == "siSDR"),
             "n_nan": int(metric == "siSDR"),
+            "song_p": stats.norm.sf(z_by_song),
+            "song_mean_db": by_song.mean(),
+            "low_db": low,
+            "high_db": high,
+            "n_songs": len(SONGS),
         }
     )
+
+
+def test_the_thesis_s_tests_with_its_songs_for_n(tables: dict[str, Table]) -> None:
+    """FACTS: with n = 50 the difference of uSDR is not significant, p = 0.31."""
+    assert row(tables["table_5_4_difference"], "uSDR", "thesis")["song_p"] == pytest.approx(0.31, abs=0.005)
+    best = row(tables["table_5_3_best_cell"], "uSDR", "thesis")
+    z = (7.13 - 10 * math.log10(5)) / (2.63 / math.sqrt(50))
+    assert (best["song_p"], best["n_songs"]) == (pytest.approx(stats.norm.sf(z)), 50)
 
 
 @pytest.mark.parametrize("metric", COLUMNS)
@@ -89,8 +105,12 @@ def test_difference_published_and_paired(reported: FakeStudy, tables: dict[str, 
     assert result["difference_db"] == pytest.approx(trained.mean() - initial.mean())
     assert (result["t"], result["se_db"]) == pytest.approx((z, se))
     assert result["p"] == pytest.approx(stats.norm.sf(z))
-    paired = stats.ttest_rel(trained_songs, initial_songs, alternative="greater")
+    paired = stats.ttest_rel(trained_songs, initial_songs)
     assert result["paired_p"] == pytest.approx(paired.pvalue)
+    assert (result["low_db"], result["high_db"]) == pytest.approx(tuple(paired.confidence_interval(0.95)))
+    assert result["wilcoxon_p"] == pytest.approx(stats.wilcoxon(trained_songs, initial_songs).pvalue)
+    se_by_song = math.sqrt((trained_songs.var() + initial_songs.var()) / len(SONGS))
+    assert result["song_p"] == pytest.approx(stats.norm.sf((trained_songs - initial_songs).mean() / se_by_song))
     assert result["song_difference_db"] == pytest.approx((trained_songs - initial_songs).mean())
     assert result["n_songs"] == len(SONGS)
 
@@ -154,7 +174,7 @@ def test_missing_scores_are_named(fake_study: FakeStudy) -> None:
 
 def test_markdown_and_csv_agree(reported: FakeStudy) -> None:
     folder = reported.report / "tables"
-    assert len(list(folder.glob("*.csv"))) == len(list(folder.glob("*.md"))) == 8
+    assert len(list(folder.glob("*.csv"))) == len(list(folder.glob("*.md"))) == 10
     for path in folder.glob("*.csv"):
         with path.open() as file:
             header, *exact = csv.reader(file)
@@ -193,7 +213,7 @@ def test_published_numbers_are_the_thesis_s(golden: Path, tables: dict[str, Tabl
 
 def test_one_test_song_has_no_paired_test(empty_study: FakeStudy) -> None:
     study = replace(empty_study.with_sweep(speech_remix_prob=[0, 0.2]), songs=SONGS[:1]).write()
-    write_report(study.settings, study.data, study.scores, study.report)
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
     table = pd.read_csv(study.report / "tables" / "table_5_4_difference.csv")
     ours = table[table.source == "this run"]
     assert ours.paired_p.isna().all() and (ours.n_songs == 1).all() and ours.p.notna().all()

@@ -1,6 +1,10 @@
 """The thesis's figures 5.2 and 5.3 for a study, and the training curves."""
 
+import io
 import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,14 +18,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vocalremix.params import Cell
-from vocalremix.report.study import METRICS, Metric, Run, Study
+from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 from vocalremix.statistics import bootstrap_songs
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-GREY = "#6b6b6b"
+GREY, INK, GRID, PAPER = "#6b6b6b", "#1b1c20", "#e3e3e3", "#ffffff"
+THEME = {
+    INK: "ink",
+    GREY: "muted",
+    GRID: "line",
+    PAPER: "panel",
+    **{color.lower(): f"series-{number}" for number, color in enumerate(COLORS)},
+}
+NO_DATE = {"Date": None, "Creator": None}
 STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "vocalremix",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "figure.dpi": 150,
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -30,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "grid.color": "#e3e3e3",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "legend.fontsize": 8,
@@ -42,18 +61,65 @@ LONGEST_NAME = 34
 MOST_MARKERS = 30
 
 
-def save_all(study: Study, folder: Path) -> None:
-    """Write every figure to `folder` as PNG, 1200 pixels wide."""
-    figures = {
-        "figure_5_2_speech": _speech,
-        "figure_5_3_songs": _songs,
-        "training": _training,
-        "training_sweep": _training_sweep,
-    }
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the caption that the page gives it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+    def save(self, folder: Path) -> None:
+        """Write the figure as PNG, 1200 pixels wide, and as SVG."""
+        with rc_context(STYLE):
+            # dates and matplotlib's version stay out of the files: the same study gives the same bytes
+            self.figure.savefig(folder / f"{self.name}.png", metadata={"Software": None})
+            self.figure.savefig(folder / f"{self.name}.svg", metadata=NO_DATE)
+
+    @cached_property
+    def inline_svg(self) -> str:
+        """The figure as an SVG element for a page: its text is text, its colours are the page's custom properties."""
+        text = io.StringIO()
+        with rc_context(STYLE | {"svg.fonttype": "none"}):
+            self.figure.savefig(text, format="svg", transparent=True, metadata=NO_DATE)
+        svg = text.getvalue()
+        svg = svg[svg.index("<svg") :]
+        for color, name in THEME.items():
+            svg = svg.replace(color, f"var(--{name})")
+        # matplotlib's size is in points; on the page, the figure is as wide as its place
+        return re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+
+
+def draw_all(study: Study) -> list[Drawing]:
+    """Every figure of the report; the heat map only where two axes of the sweep vary."""
     with rc_context(STYLE):
-        for name, draw in figures.items():
-            # matplotlib's version stays out of the file: the same study gives the same bytes
-            draw(study).savefig(folder / f"{name}.png", metadata={"Software": None})
+        drawings = [
+            Drawing(
+                "figure_5_2_speech",
+                "SDR against speech_remix_prob",
+                "Means over the salient windows of the test songs. Figure 5.2 of the thesis, with intervals.",
+                _speech(study),
+            ),
+            Drawing(
+                "figure_5_3_songs",
+                "Before and after, song by song",
+                "Whole-song scores of the initial checkpoint and of train_full, paired. Figure 5.3 of the thesis.",
+                paired_songs(study.initial.scores.songs, study.train_full.scores.songs, ("initial", "train_full")),
+            ),
+            Drawing(
+                "training",
+                "Training curves",
+                "The trainings outside the sweep.",
+                _training(study),
+            ),
+            Drawing("training_sweep", "Training curves of the sweep", "All cells.", _training_sweep(study)),
+        ]
+        if len(_heat_axes(study)) > 1:
+            rows, columns = _heat_axes(study)[:2]
+            caption = f"Means over the test windows, over seeds and whatever else varies; {rows} by {columns}."
+            drawings.insert(1, Drawing("sweep_heat_map", "The sweep as a map", caption, _heat_map(study)))
+    return drawings
 
 
 def _speech(study: Study) -> Figure:
@@ -73,7 +139,7 @@ def _speech(study: Study) -> Figure:
         for label, scores, style in (("initial", study.initial.scores, "--"), ("mixture", study.mixture, ":")):
             if math.isfinite(level := scores.mean(metric)):
                 panel.axhline(level, color=GREY, linestyle=style, linewidth=1.3, label=label)
-        panel.plot(*chosen, "o", ms=11, mfc="none", mec="black", mew=1.2, label="chosen by validation uSDR")
+        panel.plot(*chosen, "o", ms=11, mfc="none", mec=INK, mew=1.2, label="chosen by validation uSDR")
         panel.set_title(metric.name)
         panel.set_ylabel(f"{metric.name}, mean over test windows (dB)")
         probabilities = study.settings.params.sweep.speech_remix_prob
@@ -86,6 +152,47 @@ def _speech(study: Study) -> Figure:
         "Bars: 95 % interval of the mean, songs drawn anew (bootstrap)" if has_bars else "One test song: no intervals"
     )
     figure.legend(handles, labels, title=bars, loc="outside upper center", ncols=4 if len(labels) == 4 else 3)
+    return figure
+
+
+def _heat_axes(study: Study) -> list[str]:
+    return [axis for axis in study.swept_axes if axis != "seed"]
+
+
+def _heat_map(study: Study) -> Figure:
+    """Mean SDR over the two axes of the sweep that vary first: one panel per metric."""
+    row_axis, column_axis = _heat_axes(study)[:2]
+    sweep = study.settings.params.sweep
+    rows, columns = sorted(getattr(sweep, row_axis)), sorted(getattr(sweep, column_axis))
+    figure = _figure(1.3 + 0.42 * len(rows))
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    for panel, metric in zip(panels, METRICS, strict=True):
+        means = np.array(
+            [
+                [
+                    np.nanmean(
+                        [
+                            run.scores.mean(metric)
+                            for cell, run in study.cells.items()
+                            if (getattr(cell, row_axis), getattr(cell, column_axis)) == (row, column)
+                        ]
+                    )
+                    for column in columns
+                ]
+                for row in rows
+            ]
+        )
+        mesh = panel.pcolormesh(means, cmap="viridis", edgecolors="none")
+        for (row, column), value in np.ndenumerate(means):
+            shade = mesh.norm(value)
+            color = "#fdfdfd" if shade < 0.6 else "#101010"
+            panel.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+        panel.set_xticks(np.arange(len(columns)) + 0.5, [f"{value:g}" for value in columns])
+        panel.set_yticks(np.arange(len(rows)) + 0.5, [f"{value:g}" for value in rows])
+        panel.set_title(f"{metric.name} (dB)")
+        panel.set_xlabel(column_axis)
+        panel.grid(visible=False)
+    panels[0].set_ylabel(row_axis)
     return figure
 
 
@@ -129,20 +236,23 @@ def _interval(values: "pd.Series[float]") -> tuple[float, float]:
     return bootstrap_songs(values.to_numpy(), songs=songs).confidence_interval
 
 
-def _songs(study: Study) -> Figure:
-    """Initial against finally trained, one line of paired points per test song."""
-    before, after = study.initial.scores.songs, study.train_full.scores.songs
-    order = after["usdr_db"].sort_values(na_position="first").index
+def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Figure:
+    """One system against another, one line of paired points per song.
+
+    `before` and `after` are indexed by part and song and have the columns of vocalremix.metrics.song_scores; `names`
+    are what the two systems are called.
+    """
+    order = after[USDR.of_song].sort_values(na_position="first").index
     figure = _figure(1.5 + 0.28 * max(len(order), 4) if len(order) < 16 else 1.5 + 0.17 * len(order))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     rows = np.arange(len(order))
     for panel, metric in zip(panels, METRICS, strict=True):
-        initial, trained = (scores[metric.of_song].reindex(order).to_numpy() for scores in (before, after))
-        gains = trained - initial
+        left, right = (scores[metric.of_song].reindex(order).to_numpy() for scores in (before, after))
+        gains = right - left
         for chosen, color in ((gains >= 0, BLUE), (gains < 0, VERMILION)):
-            panel.hlines(rows[chosen], initial[chosen], trained[chosen], color=color, linewidth=1.6)
-            panel.plot(trained[chosen], rows[chosen], "o", color=color)
-        panel.plot(initial, rows, "o", mfc="white", mec=GREY, mew=1.3)
+            panel.hlines(rows[chosen], left[chosen], right[chosen], color=color, linewidth=1.6)
+            panel.plot(right[chosen], rows[chosen], "o", color=color)
+        panel.plot(left, rows, "o", mfc=PAPER, mec=GREY, mew=1.3)
         scored = gains[~np.isnan(gains)]
         panel.set_title(f"{metric.name}\n{_gain(scored)}")
         panel.set_xlabel(f"Whole-song {metric.name} (dB)")
@@ -150,9 +260,9 @@ def _songs(study: Study) -> Figure:
     panels[0].set_yticks(rows, [_short(song) for _, song in order], fontsize=8 if len(order) < 16 else 6.5)
     panels[0].set_ylabel("Test song")
     panels[0].set_ylim(-0.7, len(order) - 0.3)
-    panels[0].plot([], [], "o", mfc="white", mec=GREY, mew=1.3, label="initial")
-    panels[0].plot([], [], "o-", color=BLUE, label="train_full, better")
-    panels[0].plot([], [], "o-", color=VERMILION, label="train_full, worse")
+    panels[0].plot([], [], "o", mfc=PAPER, mec=GREY, mew=1.3, label=names[0])
+    panels[0].plot([], [], "o-", color=BLUE, label=f"{names[1]}, better")
+    panels[0].plot([], [], "o-", color=VERMILION, label=f"{names[1]}, worse")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
@@ -196,7 +306,7 @@ def _training_sweep(study: Study) -> Figure:
     figure = _figure(4.0)
     panels = figure.subplots(1, 2)
     probabilities = sorted(study.settings.params.sweep.speech_remix_prob)
-    shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0, 0.88, len(probabilities))), strict=True))
+    shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0.15, 0.85, len(probabilities))), strict=True))
     styles = dict(zip(_lines(study), ["-", "--", "-.", ":"] * len(study.cells), strict=False))
     for style, cells_by_prob in zip(styles.values(), _lines(study).values(), strict=True):
         for probability, cells in cells_by_prob.items():

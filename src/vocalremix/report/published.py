@@ -37,3 +37,5 @@ PUBLISHED: dict[str, dict[str, dict[str, str]]] = {
 }
 N_WINDOWS = "2772"
 """The n of the thesis's tests (4.5); the overfit of table 5.2 has three windows."""
+N_SONGS = 50
+"""The songs behind those windows: MUSDB18-HQ's test set."""

@@ -29,10 +29,14 @@ USDR = METRICS[1]
 
 @dataclass(frozen=True)
 class Scores:
-    """What one system reached: `windows` by part, song and start_sample, `songs` by part and song."""
+    """What one system reached: `windows` by part, song and start_sample, `songs` by part and song.
+
+    `folder` is where evaluation left them, with the excerpts of the model's estimates.
+    """
 
     windows: pd.DataFrame
     songs: pd.DataFrame
+    folder: Path
 
     def mean(self, metric: Metric) -> float:
         """The mean over windows in dB, NaN left out."""
@@ -116,6 +120,7 @@ def _scores(folder: Path, system: str = "model") -> Scores:
     return Scores(
         windows[windows.system == system].set_index(["part", "song", "start_sample"]),
         songs[songs.system == system].set_index(["part", "song"]),
+        folder,
     )
 
 

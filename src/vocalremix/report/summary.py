@@ -1,11 +1,13 @@
 """A study in few numbers, for programs that compare studies and draw their own plots."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
+from vocalremix.report.questions import Question
 from vocalremix.report.study import METRICS, USDR, Scores, Study
 
 DECIMALS = 4
@@ -38,6 +40,26 @@ def sweep_points(study: Study) -> pd.DataFrame:
         asdict(cell) | _means(run.scores) | {"valid_uSDR_db": run.metadata["best_valid_usdr_db"]}
         for cell, run in study.cells.items()
     ).round(DECIMALS)
+
+
+def song_points(study: Study) -> pd.DataFrame:
+    """One row per test song and system: song, system, cSDR_db, uSDR_db, siSDR_db of the whole song."""
+    systems = {"initial": study.initial, "best cell": study.best, "train": study.train, "train_full": study.train_full}
+    columns = {metric.of_song: f"{metric.name}_db" for metric in METRICS}
+    songs = [
+        run.scores.songs.reset_index()[["song", *columns]].assign(system=system) for system, run in systems.items()
+    ]
+    points = pd.concat(songs, ignore_index=True).rename(columns=columns).round(DECIMALS)
+    return points[["song", "system", *columns.values()]]
+
+
+def verdicts(questions: Sequence[Question]) -> str:
+    """What the data support, as Markdown."""
+    blocks = [
+        f"## {question.title}\n\n" + "".join(f"- {verdict.text}\n" for verdict in question.verdicts)
+        for question in questions
+    ]
+    return "# What the data support\n\n" + "\n".join(blocks)
 
 
 def training_points(study: Study) -> pd.DataFrame:

@@ -23,8 +23,30 @@ HEADINGS = {
     "initial_mean_db": "Initial mean (dB)",
     "difference_db": "Difference (dB)",
     "increase_percent": "Increase (%)",
+    "song_mean_db": "Mean over songs (dB)",
     "song_difference_db": "Difference by song (dB)",
+    "low_db": "95 % from (dB)",
+    "high_db": "to (dB)",
+    "song_p": "p, n = songs",
     "paired_p": "Paired p",
+    "holm_p": "Holm p",
+    "wilcoxon_p": "Wilcoxon p",
+    "cohens_d": "Cohen's d",
+    "question": "Question",
+    "against": "Against",
+    "interval": "Interval",
+    "songs_needed": "Songs needed",
+    "run": "Run",
+    "accelerator": "On",
+    "n_train_songs": "Songs",
+    "n_train_windows": "Windows",
+    "epochs": "Epochs",
+    "best_epoch": "Best epoch",
+    "precision": "Precision",
+    "devices": "Devices",
+    "device_hours": "Device hours",
+    "cost": "Cost",
+    "n_seeds": "Seeds",
     "n_songs": "n songs",
     "n_windows": "n windows",
     "n_nan": "NaN",
@@ -42,9 +64,11 @@ FORMATS = {
     "t": ".3f",
     "se_db": ".3f",
     "increase_percent": "+.0f",
+    "device_hours": ".3g",
     **dict.fromkeys(Cell.__dataclass_fields__, "g"),
 }
 SMALLEST_P = 1e-4
+P_VALUES = ("p", "song_p", "paired_p", "holm_p", "wilcoxon_p")
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,7 @@ def _exact(value: Value) -> str:
 
 def _rounded(column: str, value: Value) -> str:
     if isinstance(value, float) and not math.isnan(value):
-        if column in ("p", "paired_p"):
+        if column in P_VALUES:
             return f"{value:.4f}" if value >= SMALLEST_P else f"< {SMALLEST_P:.4f}"
         return format(value, FORMATS.get(column, ".2f"))
     return _exact(value) or "–"

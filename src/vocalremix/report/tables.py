@@ -5,12 +5,13 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, paired_effect
 from vocalremix.metrics import AVERAGES, aggregate
 from vocalremix.params import Cell
-from vocalremix.report.published import N_WINDOWS, PUBLISHED
+from vocalremix.report.published import N_SONGS, N_WINDOWS, PUBLISHED
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study
 from vocalremix.report.table import Row, Table, Value
-from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test, paired_song_test
+from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test
 
 OURS, THESIS = "this run", "thesis"
 
@@ -26,13 +27,16 @@ def all_tables(study: Study) -> list[Table]:
         _train_full(study),
         _sweep(study),
         _overview(study),
+        _compute(study),
     ]
 
 
 def _initial(study: Study) -> Table:
     name = "table_5_1_initial"
-    rows = _beside_thesis(name, {metric: _tested(study.initial.scores, metric) for metric in METRICS})
-    return Table(name, "Table 5.1: the initial checkpoint", f"{_protocol(study)} {THRESHOLD_TEST}", rows)
+    rows = {metric: _tested(study.initial.scores, metric) for metric in METRICS}
+    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in METRICS})
+    caption = f"{_protocol(study)} {THRESHOLD_TEST} {BY_SONG} {SONG_INTERVAL}"
+    return Table(name, "Table 5.1: the initial checkpoint", caption, together)
 
 
 def _overfit(study: Study) -> Table:
@@ -58,14 +62,15 @@ def _overfit(study: Study) -> Table:
 
 def _best_cell(study: Study) -> Table:
     name = "table_5_3_best_cell"
-    rows = _beside_thesis(name, {metric: _tested(study.best.scores, metric) for metric in METRICS})
+    rows = {metric: _tested(study.best.scores, metric) for metric in METRICS}
+    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in METRICS})
     caption = (
         f"{_cell(study.best_cell)}: the cell of the sweep with the highest validation uSDR "
         f"({study.best.metadata['best_valid_usdr_db']:.2f} dB); the test songs had no say. The thesis's best had no "
         f"speech. {_training(study.best)} {_protocol(study)} {THRESHOLD_TEST} The thesis's t and SE of siSDR repeat "
-        "those of table 5.1, a misprint."
+        f"those of table 5.1, a misprint. {BY_SONG} {SONG_INTERVAL}"
     )
-    return Table(name, "Table 5.3: the best cell of the sweep", caption, rows)
+    return Table(name, "Table 5.3: the best cell of the sweep", caption, together)
 
 
 def _difference(study: Study) -> Table:
@@ -75,9 +80,8 @@ def _difference(study: Study) -> Table:
     for metric in METRICS:
         values, baseline = trained.windows[metric.of_window], initial.windows[metric.of_window]
         test = difference_test(values, baseline) if min(values.count(), baseline.count()) > 1 else None
-        songs, songs_before = trained.songs[metric.of_song].align(initial.songs[metric.of_song])
-        gains = songs - songs_before
-        paired = paired_song_test(songs, songs_before, alternative="greater") if gains.count() > 1 else None
+        songs, songs_before = trained.songs[metric.of_song], initial.songs[metric.of_song]
+        by_song = difference_test(songs, songs_before) if min(songs.count(), songs_before.count()) > 1 else None
         rows[metric] = {
             "difference_db": float(values.mean() - baseline.mean()),
             "t": test.statistic if test else None,
@@ -85,24 +89,24 @@ def _difference(study: Study) -> Table:
             "p": test.p_value if test else None,
             "n_windows": int(values.count()),
             "n_nan": int(values.isna().sum() + baseline.isna().sum()),
-            "song_difference_db": float(gains.mean()),
-            "paired_p": paired.p_value if paired else None,
-            "n_songs": int(gains.count()),
+            "song_p": by_song.p_value if by_song else None,
+            **_gain(trained, initial, metric),
         }
     caption = (
         f"Trained minus initial; trained is {_cell(study.best_cell)}. Left, the thesis's one-sided z test (4.5.4, "
         "there called t), which takes n windows as independent. They are not: they overlap and share songs, so its p "
-        "is too small. Right, the test that holds: one-sided paired t test of whole-song scores, n songs (cSDR: "
-        f"median over a song's frames). {_protocol(study)}"
+        f"is too small. {BY_SONG} Right, what holds: {GAIN} {_protocol(study)}"
     )
-    return Table(name, "Table 5.4: the best cell against the initial checkpoint", caption, _beside_thesis(name, rows))
+    together = _beside_thesis(name, rows, {metric: _thesis_difference(metric) for metric in METRICS})
+    return Table(name, "Table 5.4: the best cell against the initial checkpoint", caption, together)
 
 
 def _train(study: Study) -> Table:
     name = "table_5_5_train"
-    rows = _beside_thesis(name, {metric: _described(study.train.scores, metric) for metric in METRICS})
-    caption = f"Training songs and their static copies. {_training(study.train)} {_protocol(study)}"
-    return Table(name, "Table 5.5: trained with static copies", caption, rows)
+    scores, initial = study.train.scores, study.initial.scores
+    rows = {metric: _described(scores, metric) | _gain(scores, initial, metric) for metric in METRICS}
+    caption = f"Training songs and their static copies. {_training(study.train)} {_protocol(study)} Right, {GAIN}"
+    return Table(name, "Table 5.5: trained with static copies", caption, _beside_thesis(name, rows))
 
 
 def _train_full(study: Study) -> Table:
@@ -112,11 +116,12 @@ def _train_full(study: Study) -> Table:
         initial_db = study.initial.scores.mean(metric)
         ours = _described(study.train_full.scores, metric)
         increase = 100 * (study.train_full.scores.mean(metric) / initial_db - 1) if initial_db > 0 else None
-        rows[metric] = {"mean_db": ours.pop("mean_db"), "increase_percent": increase, **ours}
+        gain = _gain(study.train_full.scores, study.initial.scores, metric)
+        rows[metric] = {"mean_db": ours.pop("mean_db"), "increase_percent": increase, **ours, **gain}
     caption = (
         f"Training and validation songs and their static copies. {_training(study.train_full)} Increase: of the mean "
         "in dB over the initial checkpoint's, as in the thesis; none where that one is not positive. "
-        f"{_protocol(study)}"
+        f"{_protocol(study)} Right, {GAIN}"
     )
     return Table(
         name, "Table 5.6: trained with static copies and validation songs", caption, _beside_thesis(name, rows)
@@ -155,7 +160,9 @@ def _overview(study: Study) -> Table:
             {
                 "system": system,
                 "source": OURS,
-                **{name: averages[name] for name in ("usdr_db", "csdr_sisec_db", "csdr_thesis_db", "sisdr_db")},
+                "usdr_db": averages["usdr_db"],
+                **_interval(scores.songs[USDR.of_song]),
+                **{name: averages[name] for name in ("csdr_sisec_db", "csdr_thesis_db", "sisdr_db")},
                 "n_songs": len(scores.songs),
                 "window_usdr_db": scores.mean(USDR),
                 "n_windows": len(scores.windows),
@@ -168,13 +175,35 @@ def _overview(study: Study) -> Table:
             rows.append({**dict.fromkeys(rows[0]), "system": system, "source": THESIS, **printed})
     caption = (
         "Whole test songs, each column by its own protocol; numbers of different protocols cannot be compared. uSDR, "
-        "MDX: mean over songs. cSDR, SiSEC: 1 s frames, median over frames, median over songs. cSDR, thesis: 2 s "
+        "MDX: mean over songs, with its 95 % interval had the songs been others. cSDR, SiSEC: 1 s frames, median over "
+        "frames, median over songs. cSDR, thesis: 2 s "
         "frames every 1.5 s, median over frames, mean over songs. siSDR: mean over songs. uSDR, windows: mean over "
         f"the salient {study.settings.profile.sad.window_s:g} s windows, as in tables 5.1 to 5.6. Mixture: the input, "
         f"taken for the {study.settings.params.target}. The thesis tests with n = {N_WINDOWS} windows, but scores 50 "
         f"songs by its own protocol. Best cell: {_cell(study.best_cell)}."
     )
     return Table("overview", "Overview by protocol", caption, rows)
+
+
+def _compute(study: Study) -> Table:
+    """Time and money, and what they went into."""
+    runs = {"initial": study.initial, "overfit": study.overfit}
+    runs |= {f"sweep {_cell(cell)}": run for cell, run in study.cells.items()}
+    runs |= {"train": study.train, "train_full": study.train_full}
+    columns = ("epochs", "best_epoch", "n_train_songs", "n_train_windows", "accelerator", "devices", "precision")
+    rows: list[Row] = [
+        {"run": name, **{key: run.metadata.get(key) for key in (*columns, "device_hours", "cost")}}
+        for name, run in runs.items()
+    ]
+    hours = sum(float(run.metadata.get("device_hours", 0)) for run in runs.values())
+    costs = [float(run.metadata["cost"]) for run in runs.values() if "cost" in run.metadata]
+    total = {"run": "all", "device_hours": hours, "cost": sum(costs) if costs else None}
+    rows.append({**dict.fromkeys(rows[0]), **total})
+    caption = (
+        "Wall time of the epochs, validation included, times devices; cost at price_per_gpu_hour where the profile "
+        "sets one. The thesis: 288 GPU hours in all, 427 dollars in its last month (5.1)."
+    )
+    return Table("compute", "Time and cost", caption, rows)
 
 
 THESIS_TABLES = {
@@ -187,6 +216,19 @@ FRAMES = "cSDR: median over the window's 2 s frames every 1.5 s (the thesis's pr
 THRESHOLD_TEST = (
     f"t and p: the thesis's one-sided z test (4.5.3, there called t) of a mean above 10 log10 5 = {THRESHOLD_DB:.4f} "
     "dB, which takes the windows as independent."
+)
+
+
+BY_SONG = (
+    "p, n = songs: the same test with whole-song scores and the number of songs; for the thesis, computed here from "
+    "its means and standard deviations with n = 50."
+)
+INTERVAL = f"BCa bootstrap over songs, with fewer than {FEWEST_SONGS_TO_DRAW} Student's t"
+SONG_INTERVAL = f"The 95 % interval is that of the mean over songs ({INTERVAL})."
+GAIN = (
+    "the gain over the initial checkpoint in whole-song scores of the same songs (cSDR: median over a song's frames), "
+    f"its 95 % interval ({INTERVAL}), and two-sided p of the paired t test and of "
+    "Wilcoxon's."
 )
 
 
@@ -226,7 +268,9 @@ def _described(scores: Scores, metric: Metric) -> dict[str, Value]:
 def _tested(scores: Scores, metric: Metric) -> Row:
     """Mean and std with the thesis's test against the threshold, as far as there are windows for it."""
     values: pd.Series[float] = scores.windows[metric.of_window]
+    songs: pd.Series[float] = scores.songs[metric.of_song]
     test = one_sample_test(values) if values.count() > 1 else None
+    by_song = one_sample_test(songs) if songs.count() > 1 else None
     described = _described(scores, metric)
     return {
         "mean_db": described.pop("mean_db"),
@@ -235,18 +279,70 @@ def _tested(scores: Scores, metric: Metric) -> Row:
         "se_db": test.standard_error if test else None,
         "p": test.p_value if test else None,
         **described,
+        "song_p": by_song.p_value if by_song else None,
+        "song_mean_db": float(songs.mean()),
+        **_interval(songs),
+        "n_songs": int(songs.count()),
     }
+
+
+def _interval(song_scores: "pd.Series[float]") -> dict[str, Value]:
+    """The 95 % interval of a mean over songs, as far as there are songs for it."""
+    if not song_scores.count():
+        return {"low_db": None, "high_db": None}
+    low, high = paired_effect(song_scores).confidence_interval
+    return {"low_db": low, "high_db": high}
+
+
+def _gain(scores: Scores, initial: Scores, metric: Metric) -> dict[str, Value]:
+    """The gain over the initial checkpoint on the same songs, with the test that holds."""
+    gains = scores.songs[metric.of_song] - initial.songs[metric.of_song]
+    effect = paired_effect(gains) if gains.count() else None
+    return {
+        "song_difference_db": effect.difference if effect else None,
+        **_interval(gains),
+        "paired_p": effect.p_value if effect else None,
+        "wilcoxon_p": effect.wilcoxon_p_value if effect else None,
+        "n_songs": int(gains.count()),
+    }
+
+
+def _thesis_test(table: str, metric: Metric) -> Row:
+    """What the thesis's test of a printed mean gives with its 50 songs for n."""
+    printed = PUBLISHED[table][metric.name]
+    test = one_sample_test(mean=float(printed["mean_db"]), std=float(printed["std_db"]), n=N_SONGS)
+    return {"song_p": test.p_value, "n_songs": N_SONGS}
+
+
+def _thesis_difference(metric: Metric) -> Row:
+    """What the thesis's test of a difference gives with its 50 songs for n."""
+    trained, initial = PUBLISHED["table_5_3_best_cell"][metric.name], PUBLISHED["table_5_1_initial"][metric.name]
+    test = difference_test(
+        mean_a=float(trained["mean_db"]),
+        std_a=float(trained["std_db"]),
+        n_a=N_SONGS,
+        mean_b=float(initial["mean_db"]),
+        std_b=float(initial["std_db"]),
+        n_b=N_SONGS,
+    )
+    return {"song_p": test.p_value, "n_songs": N_SONGS}
 
 
 def _n_nan(scores: Scores) -> int:
     return int(scores.windows[[metric.of_window for metric in METRICS]].isna().sum().sum())
 
 
-def _beside_thesis(table: str, rows: Mapping[Metric, Row], n_windows: str = N_WINDOWS) -> list[Row]:
-    """Under each row the same of the thesis, without what it does not print."""
+def _beside_thesis(
+    table: str,
+    rows: Mapping[Metric, Row],
+    computed: Mapping[Metric, Row] | None = None,
+    n_windows: str = N_WINDOWS,
+) -> list[Row]:
+    """Under each row the same of the thesis: what it prints, and what is `computed` from that."""
     together: list[Row] = []
     for metric, ours in rows.items():
         printed = {**dict.fromkeys(ours), **PUBLISHED[table][metric.name], "n_windows": n_windows}
+        printed |= (computed or {}).get(metric, {})
         together += [
             {"metric": metric.name, "source": source, **row} for source, row in ((OURS, ours), (THESIS, printed))
         ]

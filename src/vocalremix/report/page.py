@@ -1,0 +1,114 @@
+"""The report as a page: one folder that needs no network, made from tables, drawings, verdicts and excerpts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from vocalremix.report.figures import Drawing
+from vocalremix.report.listening import TEMPLATES, Excerpt, listening_html, listening_script, listening_style
+from vocalremix.report.questions import Question
+from vocalremix.report.study import METRICS, Study
+from vocalremix.report.table import Table
+
+LISTENING = "listening/"
+"""The folder of the page's audio and spectrograms, beside the page."""
+LISTENING_RULE = (
+    "Excerpts of the songs with the largest, the median and the smallest gain in whole-song uSDR from the initial "
+    "checkpoint to train_full; of each, the salient window where the target is loudest. All versions play in step; "
+    "choosing another switches without a gap."
+)
+
+
+def study_page(
+    study: Study,
+    questions: Sequence[Question],
+    tables: Sequence[Table],
+    drawings: Sequence[Drawing],
+    excerpts: Sequence[Excerpt],
+    provenance: Mapping[str, str],
+    assets: str = "",
+) -> str:
+    """The HTML of a study's report; `assets` is where its folder lies as seen from the page ("" or "demo/")."""
+    params = study.settings.params
+    return render(
+        "study.html.j2",
+        contents=[
+            ("verdicts", "Verdicts"),
+            *([("listen", "Listen")] if excerpts else []),
+            ("figures", "Figures"),
+            ("tables", "Tables"),
+            ("rebuild", "Rebuild it"),
+        ],
+        target=params.target,
+        profile=params.profile,
+        facts=_facts(study),
+        answers=questions,
+        drawings=drawings,
+        tables=tables,
+        excerpts=excerpts,
+        listening=listening_html(excerpts, f"{assets}{LISTENING}"),
+        listening_rule=LISTENING_RULE,
+        commands=_commands(provenance),
+        parameters=_parameters(study),
+        provenance=[(name, value) for name, value in provenance.items() if value],
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """A page from a template of this package, with the listening player's style and script."""
+    environment = Environment(
+        loader=TEMPLATES,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(zip=zip, listening_style=listening_style, listening_script=listening_script)
+    return environment.get_template(template).render(**content)
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    """What the study rests on, in numbers."""
+    runs = [study.initial, study.overfit, *study.cells.values(), study.train, study.train_full]
+    hours = sum(float(run.metadata.get("device_hours", 0)) for run in runs)
+    costs = [float(run.metadata["cost"]) for run in runs if "cost" in run.metadata]
+    metadata = study.train.metadata
+    scores = study.initial.scores
+    n_nan = int(scores.windows[[metric.of_window for metric in METRICS]].isna().any(axis=1).sum())
+    return [
+        ("Test songs", str(len(scores.songs))),
+        ("Test windows", f"{len(scores.windows)}" + (f" ({n_nan} undefined)" if n_nan else "")),
+        ("Training songs", str(metadata["n_train_songs"])),
+        ("Trainings in the sweep", str(len(study.cells))),
+        ("Seeds", str(len(study.settings.params.sweep.seed))),
+        (_devices(study), _duration(hours)),
+        *([("Cost", f"{sum(costs):.2f}")] if costs else []),
+    ]
+
+
+def _devices(study: Study) -> str:
+    return "GPU time" if study.train.metadata.get("accelerator") == "cuda" else "CPU time of trainings"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
+def _commands(provenance: Mapping[str, str]) -> str:
+    commit = provenance.get("git.commit", "").removesuffix("-dirty")
+    experiment = provenance.get("dvc.experiment", "")
+    lines = [f"git checkout {commit}"] if commit else []
+    lines += [f"dvc exp apply {experiment}"] if experiment else []
+    return "\n".join([*lines, "# with the parameters below in params.yaml and profiles/", "make repro"])
+
+
+def _parameters(study: Study) -> str:
+    """params.yaml and the profile as they were in force, defaults included."""
+    params, profile = study.settings.params, study.settings.profile
+    parts = {"params.yaml": params, f"profiles/{params.profile}.yaml": profile}
+    return "\n".join(
+        f"# {name}\n{yaml.safe_dump(part.model_dump(mode='json'), sort_keys=False, default_flow_style=None)}"
+        for name, part in parts.items()
+    )

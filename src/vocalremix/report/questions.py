@@ -1,0 +1,232 @@
+"""The study's questions, each answered over the test songs: effects, and the sentences that the data support."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pandas as pd
+
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, RELEVANT_DB, Effect, adjust, evidence, paired_effect, verdict
+from vocalremix.params import Cell
+from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
+from vocalremix.report.table import Row, Table
+from vocalremix.statistics import THRESHOLD_DB
+
+HEADLINE = USDR
+SETTINGS = ("speech_remix_prob", "mix_prob", "data_fraction")
+ASKED = {
+    "speech_remix_prob": "What does speech in place of vocals do?",
+    "mix_prob": "What does classic remixing do?",
+    "data_fraction": "What do more songs buy?",
+}
+INTERACTION = "Does speech help more where songs are scarce?"
+FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
+FINAL = "What do static copies and validation songs add?"
+THRESHOLD = f"Is the mean above 10 log10 5 = {THRESHOLD_DB:.2f} dB?"
+
+Differences = Mapping[Metric, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system against another (or a threshold) and, per metric, what the songs say of it."""
+
+    subject: str
+    baseline: str
+    effects: Mapping[Metric, Effect]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Comparisons that were made together; their p values are adjusted for that, within each metric."""
+
+    title: str
+    comparisons: Sequence[Comparison]
+
+    @property
+    def verdicts(self) -> list["Verdict"]:
+        """What the data say of uSDR, a sentence for each comparison."""
+        return [
+            Verdict(_capital(self._sentence(comparison, comparison.effects[HEADLINE])), comparison.effects[HEADLINE])
+            for comparison in self.comparisons
+            if HEADLINE in comparison.effects
+        ]
+
+    def _sentence(self, comparison: Comparison, effect: Effect) -> str:
+        if self.title == THRESHOLD:
+            return _level_sentence(comparison.subject, effect)
+        return verdict(effect, f"{comparison.subject}, against {comparison.baseline},", HEADLINE.name)
+
+
+class Verdict(NamedTuple):
+    """A sentence and the effect behind it."""
+
+    text: str
+    effect: Effect
+
+    @property
+    def direction(self) -> str:
+        """up, down or unknown."""
+        if not self.effect.is_supported:
+            return "unknown"
+        return "up" if self.effect.difference > 0 else "down"
+
+
+def ask(study: Study) -> list[Question]:
+    """Every question that the study's runs can answer, over whole test songs.
+
+    Cells that differ in their seed only are one system. A metric that no song has is left out.
+    """
+    settings = _by_settings(study)
+    best = settings[_without_seed(study.best_cell)]
+    asked = [_axis(study, settings, axis) for axis in SETTINGS if axis in study.swept_axes]
+    if {"speech_remix_prob", "data_fraction"} <= set(study.swept_axes):
+        asked.append(_interaction(study, settings))
+    asked.append(_question(FINE_TUNING, [("the best cell", "initial", _gains(best, study.initial))]))
+    asked.append(
+        _question(
+            FINAL,
+            [
+                ("train", "initial", _gains([study.train], study.initial)),
+                ("train_full", "initial", _gains([study.train_full], study.initial)),
+                ("train_full", "train", _gains([study.train_full], study.train)),
+            ],
+        )
+    )
+    levels = {"initial": [study.initial], "the best cell": best, "train_full": [study.train_full]}
+    asked.append(_question(THRESHOLD, [(name, "the threshold", _above(runs)) for name, runs in levels.items()]))
+    return [question for question in asked if question.comparisons]
+
+
+def effects_table(questions: Iterable[Question]) -> Table:
+    """All comparisons and metrics."""
+    rows: list[Row] = [
+        {
+            "question": question.title,
+            "system": comparison.subject,
+            "against": comparison.baseline,
+            "metric": metric.name,
+            "difference_db": effect.difference,
+            "low_db": effect.confidence_interval.low,
+            "high_db": effect.confidence_interval.high,
+            "interval": effect.method or None,
+            "p": effect.p_value,
+            "holm_p": effect.adjusted_p,
+            "wilcoxon_p": effect.wilcoxon_p_value,
+            "cohens_d": effect.cohens_d,
+            "n_songs": effect.n_songs,
+            "n_seeds": effect.n_seeds,
+            "n_nan": effect.n_dropped,
+            "songs_needed": effect.songs_needed,
+        }
+        for question in questions
+        for comparison in question.comparisons
+        for metric, effect in comparison.effects.items()
+    ]
+    caption = (
+        "Differences of whole-song scores on the same test songs (cSDR: median over a song's frames). p: paired t "
+        "test, two-sided; with several seeds, songs and seeds as crossed random effects. Holm p: adjusted for all "
+        "comparisons under the same question and metric; a sentence takes sides only where it is below 0.05 and the "
+        "95 % interval leaves zero out. Interval: BCa bootstrap over songs, paired t where there are fewer than "
+        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds. Songs needed: for {RELEVANT_DB:g} dB to be found 4 times out of "
+        "5. NaN: songs left out because a score is undefined."
+    )
+    return Table("effects", "All comparisons", caption, rows)
+
+
+def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]]) -> Question:
+    effects: list[dict[Metric, Effect]] = [{} for _ in comparisons]
+    for metric in METRICS:
+        scored = [(index, entry[2][metric]) for index, entry in enumerate(comparisons)]
+        scored = [(index, differences) for index, differences in scored if not differences.dropna().empty]
+        adjusted = adjust([paired_effect(differences) for _, differences in scored]) if scored else []
+        for (index, _), effect in zip(scored, adjusted, strict=True):
+            effects[index][metric] = effect
+    return Question(
+        title,
+        [
+            Comparison(subject, baseline, of_metrics)
+            for (subject, baseline, _), of_metrics in zip(comparisons, effects, strict=True)
+            if of_metrics
+        ],
+    )
+
+
+def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> Question:
+    """Each value of an axis against the least remixing, or against all songs, with the other axes as they are."""
+    values = getattr(study.settings.params.sweep, axis)
+    base = max(values) if axis == "data_fraction" else min(values)
+    comparisons = []
+    for cell, runs in settings.items():
+        if getattr(cell, axis) != base:
+            others = [other for other in SETTINGS if other != axis and other in study.swept_axes]
+            where = "".join(f" at {other} {getattr(cell, other):g}" for other in others)
+            differences = _gains(runs, *settings[replace(cell, **{axis: base})])
+            comparisons.append((f"{axis} {getattr(cell, axis):g}{where}", f"{base:g}", differences))
+    return _question(ASKED[axis], comparisons)
+
+
+def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
+    """The effect of speech at the smallest share of songs minus the same at the largest."""
+    sweep = study.settings.params.sweep
+    base, few, many = min(sweep.speech_remix_prob), min(sweep.data_fraction), max(sweep.data_fraction)
+    comparisons = []
+    for cell, runs in settings.items():
+        if cell.data_fraction == few and cell.speech_remix_prob != base:
+            at_few = _gains(runs, *settings[replace(cell, speech_remix_prob=base)])
+            of_many = settings[replace(cell, data_fraction=many)]
+            at_many = _gains(of_many, *settings[replace(cell, data_fraction=many, speech_remix_prob=base)])
+            comparisons.append(
+                (
+                    f"speech_remix_prob {cell.speech_remix_prob:g} at data_fraction {few:g}"
+                    + (f" and mix_prob {cell.mix_prob:g}" if "mix_prob" in study.swept_axes else ""),
+                    f"the same at data_fraction {many:g}",
+                    {metric: at_few[metric] - at_many[metric] for metric in METRICS},
+                )
+            )
+    return _question(INTERACTION, comparisons)
+
+
+def _by_settings(study: Study) -> dict[Cell, list[Run]]:
+    """The cells' runs, those of all seeds together."""
+    settings: dict[Cell, list[Run]] = {}
+    for cell, run in study.cells.items():
+        settings.setdefault(_without_seed(cell), []).append(run)
+    return settings
+
+
+def _without_seed(cell: Cell) -> Cell:
+    return replace(cell, seed=0)
+
+
+def _gains(runs: Sequence[Run], *baselines: Run) -> Differences:
+    """Per metric, `(songs, seeds)` differences; one baseline stands for every seed."""
+    pairs = list(zip(runs, baselines * len(runs) if len(baselines) == 1 else baselines, strict=True))
+    return {
+        metric: pd.concat(
+            [run.scores.songs[metric.of_song] - baseline.scores.songs[metric.of_song] for run, baseline in pairs],
+            axis=1,
+            ignore_index=True,
+        )
+        for metric in METRICS
+    }
+
+
+def _above(runs: Sequence[Run]) -> Differences:
+    return {
+        metric: pd.concat([run.scores.songs[metric.of_song] - THRESHOLD_DB for run in runs], axis=1, ignore_index=True)
+        for metric in METRICS
+    }
+
+
+def _level_sentence(subject: str, effect: Effect) -> str:
+    name, size = HEADLINE.name, abs(effect.difference)
+    if effect.is_supported:
+        side = "above" if effect.difference > 0 else "below"
+        return f"The mean {name} of {subject} is {size:.2f} dB {side} it, {evidence(effect)}."
+    return f"Cannot tell for {subject}: its mean {name} is {effect.difference:+.2f} dB from it, {evidence(effect)}."
+
+
+def _capital(sentence: str) -> str:
+    """The names of runs and parameters keep their spelling."""
+    return f"The {sentence.removeprefix('the ')}" if sentence.startswith("the ") else sentence

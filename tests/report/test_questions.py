@@ -1,0 +1,112 @@
+"""Questions of a study against scipy on its song scores: what is compared with what, over which seeds."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_study import PROVENANCE, SONGS, FakeStudy
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from vocalremix.params import Cell
+from vocalremix.report import write_report
+from vocalremix.report.questions import ASKED, FINAL, FINE_TUNING, INTERACTION, THRESHOLD, Question, ask
+from vocalremix.report.study import METRICS, USDR, read_study
+
+SPEECH = ASKED["speech_remix_prob"]
+
+
+def asked(study: FakeStudy) -> dict[str, Question]:
+    return {question.title: question for question in ask(read_study(study.settings, study.data, study.scores))}
+
+
+def usdr(study: FakeStudy, name: str) -> np.ndarray:
+    songs = pd.read_csv(study.scores / name / "songs.csv", keep_default_na=False, na_values=[""])
+    return songs[songs.system == "model"].usdr_db.to_numpy()
+
+
+def test_speech_is_compared_with_none_and_adjusted(reported: FakeStudy) -> None:
+    question = asked(reported)[SPEECH]
+    assert [comparison.subject for comparison in question.comparisons] == [
+        f"speech_remix_prob {probability}" for probability in ("0.1", "0.2", "0.3", "0.5", "1")
+    ]
+    names = [f"sweep/{Cell(p, 0.8, 1, 42).name}" for p in (0, 0.1, 0.2, 0.3, 0.5, 1)]
+    none, *others = (usdr(reported, name) for name in names)
+    tests = [stats.ttest_rel(scores, none) for scores in others]
+    adjusted = multipletests([test.pvalue for test in tests], method="holm")[1]
+    for comparison, scores, test, p in zip(question.comparisons, others, tests, adjusted, strict=True):
+        effect = comparison.effects[USDR]
+        assert effect.difference == pytest.approx(np.mean(scores - none))
+        assert (effect.p_value, effect.adjusted_p) == pytest.approx((test.pvalue, p))
+        assert effect.confidence_interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+
+
+def test_what_one_sweep_of_speech_can_answer(reported: FakeStudy) -> None:
+    questions = asked(reported)
+    assert list(questions) == [SPEECH, FINE_TUNING, FINAL, THRESHOLD]
+    (fine_tuning,) = questions[FINE_TUNING].comparisons
+    best = usdr(reported, "sweep/speech0.2_mix0.8_data1_seed42")
+    assert fine_tuning.effects[USDR].difference == pytest.approx(np.mean(best - usdr(reported, "initial")))
+    against = [(comparison.subject, comparison.baseline) for comparison in questions[FINAL].comparisons]
+    assert against == [("train", "initial"), ("train_full", "initial"), ("train_full", "train")]
+    level = questions[THRESHOLD].comparisons[-1].effects[USDR].difference
+    assert level == pytest.approx(np.mean(usdr(reported, "train_full")) - 10 * np.log10(5))
+
+
+def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStudy) -> None:
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], data_fraction=[0.4, 1], seed=[1, 2, 3]).write()
+    questions = asked(study)
+    assert list(questions)[:3] == [SPEECH, ASKED["data_fraction"], INTERACTION]
+
+    def gains(fraction: float) -> np.ndarray:
+        names = [[f"sweep/{Cell(p, 0.8, fraction, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
+        with_speech, without = ([usdr(study, name) for name in row] for row in names)
+        return np.subtract(with_speech, without)
+
+    few, many = questions[SPEECH].comparisons
+    assert (few.subject, few.baseline) == ("speech_remix_prob 0.5 at data_fraction 0.4", "0")
+    for comparison, fraction in ((few, 0.4), (many, 1)):
+        effect = comparison.effects[USDR]
+        assert effect.difference == pytest.approx(gains(fraction).mean())
+        assert (effect.n_songs, effect.n_seeds) == (len(SONGS), 3)
+    (interaction,) = questions[INTERACTION].comparisons
+    assert interaction.effects[USDR].difference == pytest.approx((gains(0.4) - gains(1)).mean())
+    (less_data, _) = questions[ASKED["data_fraction"]].comparisons
+    assert (less_data.subject, less_data.baseline) == ("data_fraction 0.4 at speech_remix_prob 0", "1")
+    assert questions[FINE_TUNING].comparisons[0].effects[USDR].n_seeds == 3
+
+
+def test_every_comparison_is_a_row(reported: FakeStudy) -> None:
+    table = pd.read_csv(reported.report / "tables" / "effects.csv")
+    questions = asked(reported).values()
+    assert len(table) == sum(len(question.comparisons) for question in questions) * len(METRICS)
+    verdicts = (reported.report / "verdicts.md").read_text()
+    for sentence in itertools.chain.from_iterable(question.verdicts for question in questions):
+        assert sentence.text in verdicts
+
+
+def test_verdicts_follow_the_numbers(reported: FakeStudy) -> None:
+    """speech_remix_prob 1 costs the fake study 3 dB, 0.1 costs 0.3 dB under noise of 0.7 dB."""
+    directions = {verdict.text.split(",")[0]: verdict.direction for verdict in asked(reported)[SPEECH].verdicts}
+    assert directions["speech_remix_prob 1"] == "down"
+    assert directions["Cannot tell whether speech_remix_prob 0.1"] == "unknown"
+    (best,) = asked(reported)[FINE_TUNING].verdicts
+    assert best.direction == "up" and best.text.startswith("The best cell, against initial, raises uSDR by ")
+
+
+def test_a_metric_that_no_song_has_is_left_out(fake_study: FakeStudy) -> None:
+    for path in fake_study.scores.rglob("songs.csv"):
+        songs = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        songs.assign(sisdr_db=np.nan).to_csv(path, index=False)
+    for question in asked(fake_study).values():
+        assert all(len(comparison.effects) == 2 for comparison in question.comparisons)
+
+
+def test_one_song_answers_nothing_for_sure(empty_study: FakeStudy, tmp_path: Path) -> None:
+    study = replace(empty_study, songs=SONGS[:1]).write()
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
+    sentences = (study.report / "verdicts.md").read_text().splitlines()
+    assert all(line.startswith("- Cannot tell") for line in sentences if line.startswith("- "))
