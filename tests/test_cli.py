@@ -178,6 +178,88 @@ def test_an_interrupted_separation_leaves_nothing(how: signal.Signals, tmp_path:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.fixture
+def compared(tmp_path: Path) -> Path:
+    """A folder with songs of 1 s and estimates of their vocals, twice."""
+    for seed, song in enumerate(("One", "Two", "Three")):
+        noise = 0.1 * np.random.default_rng(seed).uniform(-1, 1, (4, 44100, 2))
+        for folder in ("songs/test", "a", "b"):
+            (tmp_path / folder / song).mkdir(parents=True)
+        for stem, waveform in zip(("vocals", "drums", "bass", "other"), noise, strict=True):
+            soundfile.write(tmp_path / "songs/test" / song / f"{stem}.flac", waveform, 44100)
+        soundfile.write(tmp_path / "a" / song / "vocals.wav", 0.5 * noise[0], 44100)
+        soundfile.write(tmp_path / "b" / song / "vocals.wav", (0.7 + 0.01 * seed) * noise[0], 44100)
+    return tmp_path
+
+
+def test_compare_prints_what_it_writes(
+    compared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(compared)
+    (compared / "b/Three/vocals.wav").unlink()
+    main(["compare", "a", "b", "--songs", "songs", "--name-b", "new"])
+    shown = capsys.readouterr()
+    written = (compared / "comparison/comparison.md").read_text(encoding="utf-8")
+    assert "# new against a" in shown.out and "Cannot tell whether new, against a," in shown.out
+    assert set(shown.out.splitlines()[:-3]) <= set(written.splitlines())
+    assert shown.out.endswith("comparison/comparison.md\ncomparison/comparison.csv\ncomparison/songs.csv\n")
+    assert shown.err.endswith("note: new: no estimate of 1 song, left out: Three\n") and "song/s" in shown.err
+    # its own result is replaced, another's is not
+    main(["compare", "a", "b", "--songs", "songs"])
+    assert "# b against a" in (compared / "comparison/comparison.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    (compared / "comparison/thoughts.txt").touch()
+    assert "comparison: holds thoughts.txt" in one_line(capsys, "compare", "a", "b", "--songs", "songs")
+
+
+def test_compare_takes_the_studys_songs_and_checkpoints(
+    compared: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(compared)
+    assert "name their folder with --songs" in one_line(capsys, "compare", "a", "b")
+    for name in ("params.yaml", "profiles"):
+        (compared / name).symlink_to(ROOT / name)
+    (compared / "data/demo").mkdir(parents=True)
+    (compared / "songs").rename(compared / "data/demo/music")
+    main(["compare", str(model_path), "b", "-o", "x/out", "--device", "cpu", "--hop-s", "0.1"])
+    assert sorted(path.name for path in (compared / "x/out").iterdir()) == [
+        "comparison.csv",
+        "comparison.md",
+        "songs.csv",
+    ]
+    assert "Vocals of 3 songs of data/demo/music, part test." in capsys.readouterr().out
+
+
+def test_compare_names_what_is_wrong(
+    compared: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(compared)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def message(*arguments: str) -> str:
+        return one_line(capsys, "compare", *arguments, "--device", "cpu")
+
+    songs = ("--songs", "songs")
+    assert "nowhere: no such folder; A and B have to be checkpoints" in message("a", "nowhere", *songs)
+    assert "0123: no MLflow store" in message("a", "0123" * 8, *songs)
+    assert "nowhere: no such folder; name a folder of songs" in message("a", "b", "--songs", "nowhere")
+    assert "no part valid" in message("a", "b", *songs, "--part", "valid")
+    assert "no drums of any of the 3 songs" in message("a", "b", *songs, "--target", "drums")
+    assert "extracts vocals, not drums" in message(str(model_path), "b", *songs, "--target", "drums")
+    assert "choose one of vocals" in message("a", "b", *songs, "--target", "piano")
+    assert "batch_size 0" in message(str(model_path), "b", *songs, "--batch-size", "0")
+    assert "cannot be written" in message("a", "b", *songs, "-o", "a/One/vocals.wav/out")
+    assert "is a file" in message("a", "b", *songs, "-o", "a/One/vocals.wav")
+    assert not (compared / "comparison").exists()
+    soundfile.write("b/Two/vocals.wav", np.zeros((22050, 2)), 44100)
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "a", "b", *songs])
+    assert stopped.value.code == 2
+    # the last line; the bar over songs stands above it
+    assert "\nerror: b/Two/vocals.wav: 0.50 s, but Two lasts 1.00 s" in capsys.readouterr().err
+    assert sorted(path.name for path in compared.iterdir()) == ["a", "b", "songs"]
+
+
 def test_params_validates_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["params", str(ROOT)])
     assert capsys.readouterr().out == "params.yaml and profiles/demo.yaml are valid\n"

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vocalremix", description="Vocal extraction and the study behind it.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_separate, _add_params):
+    for add in (_add_separate, _add_compare, _add_params):
         add(commands)
     return parser
 
@@ -40,10 +40,14 @@ def _add_separate(commands: Any) -> None:
     parser.add_argument("song", type=Path, metavar="SONG", help="any audio file that libsndfile or ffmpeg reads")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the song's folder")
     parser.add_argument("--checkpoint", type=Path, metavar="C", required=True, help="a trained model's checkpoint")
+    _add_separator_options(parser)
+    parser.set_defaults(run=_separate)
+
+
+def _add_separator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU where there is one)")
     parser.add_argument("--hop-s", type=float, metavar="S", help="seconds between chunks (default: half a chunk)")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="chunks at once (default: 8)")
-    parser.set_defaults(run=_separate)
 
 
 def _separate(options: argparse.Namespace) -> None:
@@ -59,7 +63,7 @@ def _separate(options: argparse.Namespace) -> None:
     )
     folder = options.output / options.song.stem
     outputs = [f"{separator.model.target}.wav", "accompaniment.wav"]
-    _refuse_to_replace(folder, options.song, outputs)
+    _refuse_to_replace(folder, outputs, options.song)
     try:
         with publish(folder) as partial:
             partial.mkdir()
@@ -72,15 +76,86 @@ def _separate(options: argparse.Namespace) -> None:
         print(folder / name)
 
 
-def _refuse_to_replace(folder: Path, song: Path, outputs: Sequence[str]) -> None:
-    """The song's folder is replaced as a whole, so it must hold nothing but an earlier result."""
+def _refuse_to_replace(folder: Path, outputs: Sequence[str], song: Path | None = None) -> None:
+    """The folder is replaced as a whole, so it must hold nothing but an earlier result, and not the song."""
     if folder.is_dir():
-        others = sorted({path.name for path in folder.iterdir()} - set(outputs))
-        if others or folder.resolve() == song.resolve().parent:
-            kept = others[0] if others else song.name
-            raise InputError(f"{folder}: holds {kept}, which would be lost; choose another folder with -o")
+        kept = sorted({path.name for path in folder.iterdir()} - set(outputs))
+        if song and folder.resolve() == song.resolve().parent:
+            kept.append(song.name)
+        if kept:
+            raise InputError(f"{folder}: holds {kept[0]}, which would be lost; choose another folder with -o")
     elif folder.exists():
         raise InputError(f"{folder}: is a file; choose another folder with -o")
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="compare two systems on the same songs",
+        description="Score A and B on the same songs and test the difference B minus A, paired by song. Each is a "
+        "checkpoint folder, an MLflow run id (32 hex digits or runs:/ID), or a folder of estimates as Demucs, "
+        "Open-Unmix, Spleeter, UVR, museval or vocalremix separate leave it. Prints what it writes to DIR: the table "
+        "with verdicts (comparison.md, comparison.csv) and each song's scores (songs.csv).",
+    )
+    parser.add_argument("a", metavar="A", help="the system to compare with")
+    parser.add_argument("b", metavar="B", help="the system of interest")
+    parser.add_argument(
+        "--songs",
+        type=Path,
+        metavar="DIR",
+        help="folder of <song>/<stem>.wav or <part>/<song>/<stem>.wav, any format "
+        "(default: data/<profile>/music of the params.yaml here)",
+    )
+    parser.add_argument("--part", metavar="P", help="train, valid or test (default: test, where the songs have parts)")
+    parser.add_argument(
+        "--target", metavar="T", help="vocals, drums, bass or other (default: the checkpoints', else vocals)"
+    )
+    parser.add_argument("--name-a", metavar="NAME", help="what to call A (default: from its path)")
+    parser.add_argument("--name-b", metavar="NAME", help="what to call B (default: from its path)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", default=Path("comparison"), help="default: comparison"
+    )
+    _add_separator_options(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from vocalremix.comparison import OUTPUTS, compare, describe, write_comparison
+    from vocalremix.files import publish
+
+    _refuse_to_replace(options.output, OUTPUTS)
+    try:
+        with publish(options.output) as partial:
+            partial.mkdir()
+            comparison = compare(
+                options.a,
+                options.b,
+                options.songs or _music_here(),
+                part=options.part,
+                target=options.target,
+                name_a=options.name_a,
+                name_b=options.name_b,
+                device=options.device,
+                hop_s=options.hop_s,
+                batch_size=options.batch_size,
+            )
+            write_comparison(comparison, partial)
+    except OSError as error:
+        raise InputError(f"{options.output}: cannot be written: {error}") from error
+    print(describe(comparison))
+    for note in comparison.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for name in OUTPUTS:
+        print(options.output / name)
+
+
+def _music_here() -> Path:
+    """The songs of the study in the current folder."""
+    from vocalremix.params import load
+
+    if not Path("params.yaml").is_file():
+        raise InputError("no params.yaml here that would say which songs; name their folder with --songs")
+    return Path("data") / load(Path()).params.profile / "music"
 
 
 def _add_params(commands: Any) -> None:

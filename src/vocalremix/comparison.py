@@ -1,0 +1,502 @@
+"""Two systems on the same songs: checkpoints, MLflow runs or other separators' estimates, paired song by song."""
+
+import os
+import re
+import tempfile
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from vocalremix import metrics
+from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
+from vocalremix.checkpoint import DESCRIPTION
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, subfolders
+from vocalremix.corpus.folder import _check_stems
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, paired_effect, verdict
+from vocalremix.errors import InputError
+from vocalremix.evaluation import loudest_window, score_song
+from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Float64, window_scores
+from vocalremix.report.excerpts import songs_by_gain
+from vocalremix.report.listening import Excerpt, Track
+from vocalremix.report.table import Row, Table, Value
+from vocalremix.sad import salient_starts
+from vocalremix.separation import Separator, separate_recording
+from vocalremix.statistics import ConfidenceInterval, bootstrap_songs
+
+HEADLINE = "usdr_db"
+OUTPUTS = ("comparison.md", "comparison.csv", "songs.csv")
+WINDOW_SAMPLES, STEP_SAMPLES = 6 * SAMPLE_RATE, 3 * SAMPLE_RATE
+TOLERANCE_S = 0.1
+"""By how much an encoder may have lengthened or shortened an estimate."""
+OTHER_SOURCES = {*STEMS, "mixture", "accompaniment", "instrumental"}
+SAYS_NOTHING = {*PARTS, *STEMS, "checkpoint"}
+RUN_ID = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two systems reached on the same songs, and what follows from it.
+
+    `table` has a row per metric and protocol, `verdicts` a sentence for each. `notes` tell which songs were left out
+    and which estimates were converted. `songs` has a row per song and side: song, side ("mixture", "A" or "B"), system
+    (what the side is called), n_windows (salient ones) and the scores of vocalremix.metrics.SONG_PROTOCOLS in dB.
+    `excerpts` are of the songs with B's largest, median and smallest gain in uSDR.
+    """
+
+    names: tuple[str, str]
+    target: str
+    table: Table
+    verdicts: list[str]
+    notes: list[str]
+    songs: pd.DataFrame
+    excerpts: list[Excerpt]
+
+
+class System(Protocol):
+    """One side of a comparison."""
+
+    def has(self, song: str) -> bool:
+        """Whether there is an estimate for the song."""
+
+    def estimate(self, song: str, mixture: Waveform) -> Waveform:
+        """The target at 44.1 kHz, in the shape of the mixture, `(channels, samples)`."""
+
+    def notes(self) -> list[str]:
+        """What was done to the estimates so far."""
+
+
+class Model:
+    """A checkpoint, which makes an estimate for any song."""
+
+    def __init__(self, separator: Separator) -> None:
+        self._separator = separator
+
+    def has(self, song: str) -> bool:
+        """Always."""
+        return True
+
+    def estimate(self, song: str, mixture: Waveform) -> Waveform:
+        """What the model makes of the mixture."""
+        return separate_recording(self._separator, mixture, SAMPLE_RATE, song)
+
+    def notes(self) -> list[str]:
+        """None."""
+        return []
+
+
+class Estimates:
+    """A folder of estimates of `target` for `songs`, made by any separator; see `find_estimates`."""
+
+    def __init__(self, folder: Path, target: str, songs: Collection[str], others: Collection[str]) -> None:
+        self._files = find_estimates(folder, target, songs, others)
+        self._conversions: Counter[str] = Counter()
+        if not self._files:
+            raise InputError(
+                f"{folder}: no {target} of any of the {len(songs)} songs, such as {min(songs)}; expected "
+                f"<song>/{target}.wav, <song>_({target.capitalize()}).wav or <song>.wav (or flac, mp3, ...) in it"
+            )
+
+    def has(self, song: str) -> bool:
+        """Whether a file was found."""
+        return song in self._files
+
+    def estimate(self, song: str, mixture: Waveform) -> Waveform:
+        """What the file holds; raises InputError where it is not as long as the song."""
+        path = self._files[song]
+        raw, sample_rate = read(path)
+        if not np.isfinite(raw).all():
+            raise InputError(f"{path}: holds NaN or infinite samples; make the estimate again")
+        waveform = to_stereo(resample(raw, sample_rate, SAMPLE_RATE), str(path))
+        lacking = mixture.shape[1] - waveform.shape[1]
+        if abs(lacking) > TOLERANCE_S * SAMPLE_RATE:
+            raise InputError(
+                f"{path}: {_seconds(waveform)}, but {song} lasts {_seconds(mixture)}; an estimate has to be as long as "
+                f"its song in --songs, to {TOLERANCE_S:g} s"
+            )
+        for applies, conversion in (
+            (sample_rate != SAMPLE_RATE, f"resampled from {sample_rate} Hz"),
+            (len(raw) == 1, "mono, taken for both channels"),
+            (lacking != 0, f"cut or padded at the end, by at most {TOLERANCE_S:g} s"),
+        ):
+            self._conversions[conversion] += applies
+        return np.pad(waveform, ((0, 0), (0, max(lacking, 0))))[:, : mixture.shape[1]]
+
+    def notes(self) -> list[str]:
+        """How many estimates were converted, and how."""
+        return [f"{_count(n, 'estimate')} {conversion}" for conversion, n in self._conversions.items() if n]
+
+
+def compare(
+    a: str,
+    b: str,
+    songs: Path,
+    *,
+    part: str | None = None,
+    target: str | None = None,
+    name_a: str | None = None,
+    name_b: str | None = None,
+    repository: Path = Path(),
+    **separator_options: Any,
+) -> Comparison:
+    """Score A and B on the songs that both have, one song in memory at a time, and test B minus A paired by song.
+
+    Parameters
+    ----------
+    a, b
+        A checkpoint folder, an MLflow run of the store of `repository` (32 hex digits or `runs:/<id>`), or a folder
+        of estimates as `find_estimates` takes it.
+    songs
+        A folder of `<song>/<stem>.*` or `<part>/<song>/<stem>.*`, any format and sample rate. The mixture is the sum
+        of the four stems.
+    part
+        The part to score; default "test" where `songs` has parts.
+    target
+        The stem to score; default that of the checkpoints, without any "vocals".
+    name_a, name_b
+        What A and B are called; default the last part of the path that says something.
+    separator_options
+        Of `Separator`, for checkpoints: hop_s, batch_size, device.
+
+    Raises InputError for what is missing, ambiguous, unreadable or of another length, and where no song is left.
+    """
+    chosen, others = _find_songs(songs, part)
+    stems = {folder.name: _check_stems(folder) for folder in chosen}
+    systems, target = _open_systems((a, b), target, list(stems), others, repository, separator_options)
+    names = _distinct((name_a or _default_name(a), name_b or _default_name(b)), (a, b))
+    missing = [[song for song in stems if not system.has(song)] for system in systems]
+    both = [song for song in stems if song not in {*missing[0], *missing[1]}]
+    if not both:
+        raise InputError(f"{a} and {b}: no song of {songs} has an estimate in both; separate the same songs with both")
+    notes = [
+        f"{name}: no estimate of {_count(len(without), 'song')}, left out: {', '.join(without)}"
+        for name, without in zip(names, missing, strict=True)
+        if without
+    ]
+    per_song: list[dict[str, Any]] = []
+    per_window: list[dict[str, Any]] = []
+    excerpts: dict[str, Excerpt] = {}
+    for song in tqdm(both, desc="compare", unit="song"):
+        mixture, reference = _read_song(stems[song], target)
+        starts = salient_starts(reference)
+        heard = {"mixture": ("mixture", mixture)}
+        for side, name, system in zip("AB", names, systems, strict=True):
+            heard[side] = (name, system.estimate(song, mixture))
+        for side, (name, waveform) in heard.items():
+            song_row, window_rows = score_song(waveform, reference, starts, WINDOW_SAMPLES)
+            identity = {"song": song, "side": side, "system": name, "n_windows": len(starts)}
+            per_song.append(identity | song_row)
+            per_window += [identity | row for row in window_rows]
+        excerpts[song] = _excerpt(song, reference, heard.values(), starts)
+    notes += [f"{name}: {note}" for name, system in zip(names, systems, strict=True) for note in system.notes()]
+    by_song = pd.DataFrame(per_song)
+    by_window = pd.DataFrame(per_window, columns=["song", "side", "start_sample", *WINDOW_PROTOCOLS])
+    rows, verdicts = assess(by_song, by_window, names)
+    where = f"{songs}, part {chosen[0].parent.name}" if chosen[0].parent != songs else str(songs)
+    caption = f"{target.capitalize()} of {_count(len(both), 'song')} of {where}. A: {names[0]}. B: {names[1]}."
+    return Comparison(
+        names=names,
+        target=target,
+        table=Table("comparison", f"{names[1]} against {names[0]}", caption, rows),
+        verdicts=verdicts,
+        notes=notes,
+        songs=by_song,
+        excerpts=_choose(excerpts, by_song, names),
+    )
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write OUTPUTS into an existing folder: all for reading, the table as CSV, and each song's scores."""
+    text = describe(comparison) + _listed("How to read it", LEGEND)
+    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    (folder / "comparison.csv").write_text(comparison.table.csv(), encoding="utf-8")
+    comparison.songs.to_csv(folder / "songs.csv", index=False)
+
+
+def describe(comparison: Comparison) -> str:
+    """Table, verdicts and notes as Markdown."""
+    table, verdicts, notes = comparison.table, comparison.verdicts, comparison.notes
+    return table.markdown() + _listed("Verdicts", verdicts) + (_listed("Notes", notes) if notes else "")
+
+
+def _listed(title: str, lines: Iterable[str]) -> str:
+    return f"\n## {title}\n\n" + "".join(f"- {line}\n" for line in lines)
+
+
+def find_estimates(folder: Path, target: str, songs: Collection[str], others: Collection[str] = ()) -> dict[str, Path]:
+    """The file with each song's estimate of `target`, anywhere below `folder`; songs without one are left out.
+
+    Taken are, of any audio format, the first of these that there is: `<song>/<target>.wav`, also with folders in
+    between (Demucs, Open-Unmix, Spleeter, museval, vocalremix separate); `<song>_(Vocals).wav` with what UVR puts
+    before and after it, `<song>_vocals.wav`, `<song> - vocals.wav`; `<target>/<song>.wav`; `<song>.wav`. Names have
+    to be whole ("Song" is not "Song 2"); a file that fits two songs, `others` among them, belongs to the one with
+    the longer name. Raises InputError that lists them where several files are equally good.
+    """
+    names = {unicodedata.normalize("NFC", song): song for song in (*others, *songs)}
+    found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        is_visible = not any(name.startswith(".") for name in inside.parts)
+        if is_visible and path.suffix.lower() in AUDIO_SUFFIXES and (claim := _claim(inside, target, names)):
+            rank, song = claim
+            found[song][rank].append(str(inside))
+    files = {}
+    for song in songs:
+        if song in found:
+            candidates = found[song][min(found[song])]
+            if len(candidates) > 1:
+                raise InputError(
+                    f"{folder}: {len(candidates)} files could be {target} of {song}: {', '.join(candidates)}; name a "
+                    "folder that holds one of them only"
+                )
+            files[song] = folder / candidates[0]
+    return files
+
+
+def _claim(file: Path, target: str, names: Mapping[str, str]) -> tuple[int, str] | None:
+    """Which song a file is an estimate of, and how sure that is: 0 is best."""
+    folders = [unicodedata.normalize("NFC", name) for name in file.parts[:-1]]
+    stem = unicodedata.normalize("NFC", file.stem)
+    of_folder = next((name for name in reversed(folders) if name in names), None)
+    if of_folder and stem.lower() == target:
+        return 0, names[of_folder]
+    labelled = re.fullmatch(rf"(.*[^ _-])[ _-]+(?:\({target}\).*|{target})", stem, re.IGNORECASE)
+    if labelled:
+        for name in (labelled[1], re.sub(r"^\d+_", "", labelled[1])):
+            if name in names:
+                return 1, names[name]
+        if of_folder and labelled[1].lower() == "mixture":
+            return 1, names[of_folder]
+    parent = folders[-1].lower() if folders else ""
+    if stem in names and (parent == target or parent not in OTHER_SOURCES):
+        return (2 if parent == target else 3), names[stem]
+    return None
+
+
+def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
+    """The folders of the songs to score, and the names of the songs in other parts."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; name a folder of songs with --songs")
+    parts = {name: subfolders(root / name) for name in PARTS if (root / name).is_dir()}
+    part = part or ("test" if parts else "")
+    if part and part not in parts:
+        raise InputError(f"{root}: no part {part}; choose another with --part: {', '.join(parts) or 'there are none'}")
+    chosen = parts.pop(part) if parts else subfolders(root)
+    if not chosen:
+        raise InputError(f"{root / part}: no songs; expected <song>/{{{','.join(STEMS)}}}.wav (or flac, ogg, mp3, ...)")
+    return chosen, [folder.name for folders in parts.values() for folder in folders]
+
+
+def _read_song(files: Mapping[str, Path], target: str) -> tuple[Waveform, Waveform]:
+    """The mixture, the sum of the stems, and one of them, `(channels, samples)` at 44.1 kHz."""
+    stems = {}
+    for stem, path in files.items():
+        waveform, sample_rate = read(path)
+        stems[stem] = to_stereo(resample(waveform, sample_rate, SAMPLE_RATE), str(path))
+    equal_length({stem: waveform.shape[1] for stem, waveform in stems.items()}, files[target].parent)
+    return np.sum(list(stems.values()), axis=0, dtype=np.float32), stems[target]
+
+
+def _open_systems(
+    given: tuple[str, str],
+    target: str | None,
+    songs: Collection[str],
+    others: Collection[str],
+    repository: Path,
+    separator_options: Mapping[str, Any],
+) -> tuple[tuple[System, System], str]:
+    """Both sides and the target, on which they have to agree."""
+    separators = [_load(one, repository, separator_options) for one in given]
+    targets = {one: str(found.model.target) for one, found in zip(given, separators, strict=True) if found}
+    wanted = target or next(iter(targets.values()), "vocals")
+    if wanted not in STEMS:
+        raise InputError(f"target {wanted}: choose one of {', '.join(STEMS)}")
+    for one, its_target in targets.items():
+        if its_target != wanted:
+            raise InputError(f"{one}: extracts {its_target}, not {wanted}; compare systems with the same target")
+    a, b = (
+        Model(separator) if separator else Estimates(Path(one), wanted, songs, others)
+        for one, separator in zip(given, separators, strict=True)
+    )
+    return (a, b), wanted
+
+
+def _load(given: str, repository: Path, options: Mapping[str, Any]) -> Separator | None:
+    """The checkpoint that is meant, None where it is a folder of something else."""
+    path = Path(given)
+    if path.is_dir():
+        return Separator.from_checkpoint(path, **options) if (path / DESCRIPTION).exists() else None
+    run = RUN_ID.fullmatch(given)
+    if not run:
+        raise InputError(
+            f"{given}: no such folder; A and B have to be checkpoints, MLflow runs (32 hex digits) or folders of "
+            "estimates"
+        )
+    from vocalremix.tracking import download_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        return Separator.from_checkpoint(download_checkpoint(repository, run[1], Path(folder)), **options)
+
+
+def _default_name(given: str) -> str:
+    run = RUN_ID.fullmatch(given)
+    if run and not Path(given).exists():
+        return f"run {run[1][:8]}"
+    folders = Path(os.path.abspath(given)).parts[1:]  # symbolic links keep their names
+    return next((name for name in reversed(folders) if name not in SAYS_NOTHING), given)
+
+
+def _distinct(names: tuple[str, str], given: tuple[str, str]) -> tuple[str, str]:
+    """Names that tell A from B."""
+    if names[0] != names[1]:
+        return names
+    return given if given[0] != given[1] else (f"{names[0]} (A)", f"{names[1]} (B)")
+
+
+LEGEND = (
+    "Difference: B minus A, paired by song. Mixture: the input, taken for the estimate.",
+    *(f"{protocol.metric}, {protocol.name}: {protocol.description}." for protocol in SONG_PROTOCOLS.values()),
+    "windows: mean over the salient 6 s windows, every 3 s; cSDR as in thesis.",
+    "Under sisec, the difference is the median of the songs' differences, which is not the difference of the medians.",
+    "All averages are over the songs (windows) that both have a score for. NaN counts the others: the reference or an "
+    "estimate is silent there.",
+    f"Interval: 95 %, had the songs been others. BCa bootstrap over songs; below {FEWEST_SONGS_TO_DRAW} songs "
+    "Student's t, over one mean per song.",
+    "p: two-sided, one value per song, not adjusted for the number of rows: choose the metric before looking.",
+    "Cohen's d: the songs' mean difference over the std of their differences.",
+    "A verdict takes sides where p (under sisec, Wilcoxon's) is below 0.05 and the interval leaves zero out.",
+    "Two checkpoints were compared, or two sets of estimates; what another seed would give is another question.",
+)
+
+
+def assess(songs: pd.DataFrame, windows: pd.DataFrame, names: tuple[str, str]) -> tuple[list[Row], list[str]]:
+    """A row and a sentence for each metric and protocol, uSDR over songs first.
+
+    Both tables have a column song, side ("mixture", "A" or "B") and the scores of their protocols in dB; `windows`
+    also start_sample.
+    """
+    rows: list[Row] = []
+    sentences = []
+    for scores, protocols, unit in (
+        (songs, {HEADLINE: SONG_PROTOCOLS[HEADLINE], **SONG_PROTOCOLS}, ["song"]),
+        (windows, WINDOW_PROTOCOLS, ["song", "start_sample"]),
+    ):
+        for column, protocol in protocols.items():
+            sides = scores.pivot(index=unit, columns="side", values=column).reindex(columns=["mixture", "A", "B"])
+            differences = _differences(sides)
+            effect = _effect(protocol, differences) if len(differences) else None
+            compared = sides.loc[differences.index]
+            rows.append(
+                {"metric": protocol.metric, "protocol": protocol.name}
+                | {f"{side}_db": _average(protocol, compared[side]) for side in ("mixture", "A", "B")}
+                | _tested(effect, differences)
+                | {"n_windows": len(differences) if protocols is WINDOW_PROTOCOLS else None}
+                | {"n_nan": len(sides) - len(differences)}
+            )
+            sentences.append(_sentence(f"{protocol.metric} ({protocol.name})", effect, differences, names))
+    return rows, sentences
+
+
+def _differences(sides: pd.DataFrame) -> "pd.Series[float]":
+    """B minus A wherever both have a score; two infinite ones do not differ."""
+    differences = (sides["B"] - sides["A"]).mask(sides["A"] == sides["B"], 0.0)
+    return differences.dropna()
+
+
+def _effect(protocol: metrics.Protocol, differences: "pd.Series[float]") -> Effect:
+    """The effect over songs, its size and interval by the protocol's own average."""
+    effect = paired_effect(differences.groupby(level="song").mean())
+    effect = replace(effect, difference=_average(protocol, differences))
+    drawn = effect.method == "song bootstrap"
+    if protocol.average is np.median:
+        # neither t nor its power speak of medians
+        effect = replace(effect, adjusted_p=effect.wilcoxon_p_value, songs_needed=None)
+        if not drawn:
+            return replace(effect, method="", confidence_interval=ConfidenceInterval(UNKNOWN, UNKNOWN))
+        interval = bootstrap_songs(differences, statistic="median").confidence_interval
+        return replace(effect, confidence_interval=interval)
+    if drawn and differences.index.nlevels > 1:
+        interval = bootstrap_songs(differences, songs=differences.index.get_level_values("song")).confidence_interval
+        return replace(effect, confidence_interval=interval)
+    return effect
+
+
+def _average(protocol: metrics.Protocol, scores: "pd.Series[float]") -> float:
+    values: Float64 = np.asarray(scores.dropna(), np.float64)
+    with np.errstate(invalid="ignore"):  # +inf and -inf have no mean
+        return float(protocol.average(values)) if len(values) else UNKNOWN
+
+
+def _tested(effect: Effect | None, differences: "pd.Series[float]") -> dict[str, Value]:
+    columns = ("difference_db", "low_db", "high_db", "interval", "paired_p", "wilcoxon_p", "cohens_d", "n_songs")
+    if effect is None:
+        return dict.fromkeys(columns) | {"interval": "none: nothing to compare", "n_songs": 0}
+    values: tuple[Value, ...] = (
+        effect.difference,
+        *effect.confidence_interval,
+        effect.method or f"none: {_why_no_interval(effect, differences)}",
+        effect.p_value,
+        effect.wilcoxon_p_value,
+        effect.cohens_d,
+        effect.n_songs,
+    )
+    return dict(zip(columns, values, strict=True))
+
+
+def _why_no_interval(effect: Effect, differences: "pd.Series[float]") -> str:
+    if not np.isfinite(differences).all():
+        return "infinite scores"
+    return "one song only" if effect.n_songs < 2 else f"a median needs {FEWEST_SONGS_TO_DRAW} songs"
+
+
+def _sentence(metric: str, effect: Effect | None, differences: "pd.Series[float]", names: tuple[str, str]) -> str:
+    a, b = names
+    if effect is None:
+        return f"Cannot tell {b} from {a} by {metric}: nothing has a score from both."
+    if not differences.any():
+        return f"Cannot tell {b} from {a} by {metric}: both have the same in each of {_count(effect.n_songs, 'song')}."
+    sentence = verdict(effect, f"{b}, against {a},", metric)
+    if not effect.method:
+        sentence = sentence.replace("no interval", f"no interval ({_why_no_interval(effect, differences)})")
+    return sentence
+
+
+def _excerpt(song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int]) -> Excerpt:
+    """Mixture, reference, A and B in the salient window where the reference is loudest, or in any without such."""
+    everywhere = range(0, max(reference.shape[1] - WINDOW_SAMPLES, 0) + 1, STEP_SAMPLES)
+    start = loudest_window(reference, starts or everywhere, WINDOW_SAMPLES)
+    span = slice(start, start + WINDOW_SAMPLES)
+    # copies, as views would keep the whole songs in memory
+    target = reference[:, span].copy()
+    mixture, *both = (
+        Track(name, waveform[:, span].copy(), window_scores(waveform[:, span], target)["usdr_db"])
+        for name, waveform in heard
+    )
+    return Excerpt(song, "", "", start / SAMPLE_RATE, (mixture, Track("reference", target, None), *both))
+
+
+def _choose(excerpts: Mapping[str, Excerpt], songs: pd.DataFrame, names: tuple[str, str]) -> list[Excerpt]:
+    """Those of the songs where B gains most, median and least, with the reason."""
+    usdr_db = songs.pivot(index="song", columns="side", values="usdr_db")
+    return [
+        replace(
+            excerpts[song],
+            rule=rule,
+            detail=f"whole-song uSDR {usdr_db.A[song]:.2f} dB {names[0]}, {usdr_db.B[song]:.2f} dB {names[1]}",
+        )
+        for song, rule in songs_by_gain(usdr_db.B - usdr_db.A).items()
+    ]
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _seconds(waveform: Waveform) -> str:
+    return f"{waveform.shape[1] / SAMPLE_RATE:.2f} s"
