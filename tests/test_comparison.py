@@ -91,17 +91,20 @@ def test_known_estimates_give_known_differences(tmp_path: Path, vocals: dict[str
     assert "a median needs 30 songs" in str(sisec["interval"])
     assert rows["uSDR", "windows"]["n_windows"] == 5
     assert -5 < float(rows["uSDR", "mdx"]["mixture_db"]) < -4  # three stems as loud as the vocals: 10 log10 (1 / 3)
-    assert all(sentence.startswith("Cannot tell") for sentence in comparison.verdicts)
-    assert "+0.62 dB, 95 % CI [" in comparison.verdicts[0]
+    assert all(verdict.text.startswith("Cannot tell") for verdict in comparison.verdicts)
+    assert {verdict.direction for verdict in comparison.verdicts} == {"unknown"}
+    assert "+0.62 dB, 95 % CI [" in comparison.verdicts[0].text
 
 
 def test_a_clear_gain_is_called_one(tmp_path: Path, vocals: dict[str, Array]) -> None:
     a = write_estimates(tmp_path / "a", vocals, -5)
     b = write_estimates(tmp_path / "b", vocals, dict(zip(SONGS, (-6, -6.1, -6.2, -6.1, -6), strict=True)))
     comparison = compare(str(a), str(b), tmp_path / "songs", name_a="old", name_b="new")
-    assert comparison.verdicts[0].startswith("new, against old, raises uSDR (mdx) by 1.08 dB, 95 % CI [")
+    assert comparison.verdicts[0].text.startswith("new, against old, raises uSDR (mdx) by 1.08 dB, 95 % CI [")
+    assert comparison.verdicts[0].direction == "up"
     backwards = compare(str(b), str(a), tmp_path / "songs", name_a="new", name_b="old")
-    assert backwards.verdicts[0].startswith("old, against new, lowers uSDR (mdx) by 1.08 dB, 95 % CI [-")
+    assert backwards.verdicts[0].text.startswith("old, against new, lowers uSDR (mdx) by 1.08 dB, 95 % CI [-")
+    assert backwards.verdicts[0].direction == "down"
     assert "old" in describe(comparison) and set(comparison.songs.system) == {"mixture", "old", "new"}
 
 
@@ -135,16 +138,16 @@ def scores(n_songs: int, n_windows: int, seed: int = 0) -> tuple[pd.DataFrame, p
 
 def test_many_songs_are_drawn_anew() -> None:
     songs, windows, gains = scores(n_songs=60, n_windows=3)
-    rows, sentences = assess(songs, windows, ("a", "b"))
+    rows, verdicts = assess(songs, windows, ("a", "b"))
     student = stats.ttest_1samp(gains, 0).confidence_interval()
     draws = np.median(np.random.default_rng(1).choice(gains, (20_000, 60)), axis=1)
-    for row, sentence in zip(rows, sentences, strict=True):
+    for row, verdict in zip(rows, verdicts, strict=True):
         assert row["interval"] == "song bootstrap"
         median = row["protocol"] == "sisec"
         center, ends = (np.median(gains), np.quantile(draws, [0.025, 0.975])) if median else (gains.mean(), student)
         assert row["difference_db"] == pytest.approx(center)
         assert (row["low_db"], row["high_db"]) == pytest.approx(tuple(ends), abs=0.04)
-        assert sentence.startswith("b, against a, raises")
+        assert verdict.text.startswith("b, against a, raises") and verdict.direction == "up"
 
 
 def test_windows_of_a_song_move_together_and_nan_is_counted() -> None:
@@ -204,12 +207,14 @@ def touched(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_surest_file_wins(tmp_path: Path) -> None:
-    tiers = ["x/Song/vocals.wav", "Song_(Vocals).wav", "vocals/Song.wav", "Song.wav"]
-    touched(tmp_path, *tiers, "drums/Song.wav")
-    for tier in tiers:
-        assert find_estimates(tmp_path, "vocals", ["Song"]) == {"Song": tmp_path / tier}
-        (tmp_path / tier).unlink()
+def test_a_file_that_says_nothing_of_its_source_comes_last(tmp_path: Path) -> None:
+    touched(tmp_path, "Song_(Vocals).wav", "Song.wav", "drums/Song.wav", "accompaniment/Song.wav")
+    assert find_estimates(tmp_path, "vocals", ["Song"]) == {"Song": tmp_path / "Song_(Vocals).wav"}
+    (tmp_path / "Song_(Vocals).wav").unlink()
+    assert find_estimates(tmp_path, "vocals", ["Song"]) == {"Song": tmp_path / "Song.wav"}
+    (tmp_path / "Song.wav").unlink()
+    assert find_estimates(tmp_path, "vocals", ["Song"]) == {}
+    assert find_estimates(tmp_path, "drums", ["Song"]) == {"Song": tmp_path / "drums/Song.wav"}
 
 
 def test_songs_whose_names_are_alike_are_kept_apart(tmp_path: Path) -> None:
@@ -235,6 +240,9 @@ def test_files_that_are_equally_good_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 files could be vocals of Song: htdemucs/Song/vocals.wav, mdx/Song/vocals"):
         find_estimates(tmp_path, "vocals", ["Song", "Song 2"])
     assert find_estimates(tmp_path, "vocals", ["Song 2"], ["Song"]).keys() == {"Song 2"}
+    touched(tmp_path, "uvr/1_Song 2_(Vocals).wav")
+    with pytest.raises(InputError, match=r"mdx/Song 2/vocals.wav, uvr/1_Song 2_\(Vocals\).wav; name a folder"):
+        find_estimates(tmp_path, "vocals", ["Song 2"])
     assert find_estimates(tmp_path / "mdx", "vocals", ["Song", "Song 2"]).keys() == {"Song", "Song 2"}
 
 
@@ -314,10 +322,10 @@ def test_a_system_against_itself(tmp_path: Path, vocals: dict[str, Array]) -> No
     a = write_estimates(tmp_path / "estimates", vocals, dict(zip(SONGS, (-3, -4, -5, -6, -7), strict=True)))
     comparison = compare(str(a), str(a), tmp_path / "songs")
     assert comparison.table.title == "estimates (B) against estimates (A)"
-    for row, sentence in zip(comparison.table.rows, comparison.verdicts, strict=True):
+    for row, verdict in zip(comparison.table.rows, comparison.verdicts, strict=True):
         assert row["difference_db"] == 0
-        assert sentence.startswith("Cannot tell estimates (B) from estimates (A) by ")
-        assert "the same in each of 5 songs" in sentence
+        assert verdict.text.startswith("Cannot tell estimates (B) from estimates (A) by ")
+        assert "the same in each of 5 songs" in verdict.text
     assert "nan" not in describe(comparison)
 
 
@@ -328,7 +336,7 @@ def test_perfect_estimates_are_infinite_and_not_averaged_away(tmp_path: Path, vo
     assert rows["cSDR", "thesis"]["B_db"] == rows["cSDR", "thesis"]["difference_db"] == np.inf
     assert rows["cSDR", "thesis"]["interval"] == "none: infinite scores"
     assert np.isfinite(float(rows["uSDR", "mdx"]["B_db"]))
-    assert "no interval (infinite scores), 5 songs" in comparison.verdicts[1]
+    assert "no interval (infinite scores), 5 songs" in comparison.verdicts[1].text
     assert " inf " in describe(comparison) and "nan" not in describe(comparison)
     both = compare(str(tmp_path / "songs"), str(tmp_path / "songs"), tmp_path / "songs")
     row = rows_of(both)["siSDR", "sisdr"]
@@ -353,7 +361,7 @@ def test_few_songs(n_songs: int, tmp_path: Path) -> None:
     a = write_estimates(tmp_path / "a", vocals, -5)
     b = write_estimates(tmp_path / "b", vocals, dict(zip(vocals, (-6, -6.4), strict=False)))
     comparison = compare(str(a), str(b), tmp_path / "songs")
-    row, verdict = comparison.table.rows[0], comparison.verdicts[0]
+    row, verdict = comparison.table.rows[0], comparison.verdicts[0].text
     if n_songs == 1:
         assert (row["interval"], row["paired_p"]) == ("none: one song only", pytest.approx(np.nan, nan_ok=True))
         assert "+1.00 dB, no interval (one song only), 1 song." in verdict
@@ -368,7 +376,7 @@ def test_songs_too_short_for_a_window(tmp_path: Path) -> None:
     comparison = compare(str(a), str(write_estimates(tmp_path / "b", vocals, -6)), tmp_path / "songs")
     row = rows_of(comparison)["uSDR", "windows"]
     assert (row["n_windows"], row["n_songs"], row["interval"]) == (0, 0, "none: nothing to compare")
-    assert "nothing has a score from both" in comparison.verdicts[-1]
+    assert "nothing has a score from both" in comparison.verdicts[-1].text
     assert comparison.excerpts[0].tracks[0].waveform.shape == (2, round(1.5 * RATE))
 
 
@@ -425,7 +433,7 @@ def test_an_mlflow_run_is_its_checkpoint(form: str, tmp_path: Path, monkeypatch:
     sides = form.format(run.run_id), str(tmp_path / "mine")
     comparison = compare(*sides, tmp_path / "songs", repository=tmp_path, device="cpu")
     assert comparison.names == (f"run {run.run_id[:8]}", "mine")
-    assert "the same in each of 1 song" in comparison.verdicts[0]
+    assert "the same in each of 1 song" in comparison.verdicts[0].text
     with pytest.raises(InputError, match="no such run"):
         compare("0" * 32, str(tmp_path / "mine"), tmp_path / "songs", repository=tmp_path, device="cpu")
 
@@ -474,6 +482,7 @@ def test_parts_of_the_songs(tmp_path: Path) -> None:
         ("x/vocals/", "runs/full/checkpoint", ("x", "full")),
         ("1/out", "2/out", ("1/out", "2/out")),
         ("1/out", "1/out", ("out (A)", "out (B)")),
+        ("mixture", "reference", ("mixture", "reference")),
     ],
 )
 def test_names_come_from_paths(
@@ -500,7 +509,7 @@ def test_what_is_written(tmp_path: Path, vocals: dict[str, Array]) -> None:
     table = pd.read_csv(folder / "comparison.csv")
     assert table.difference_db[0] == pytest.approx(1.8, abs=1e-3)
     text = (folder / "comparison.md").read_text(encoding="utf-8")
-    assert comparison.verdicts[0] in text
+    assert comparison.verdicts[0].text in text
     for protocol in SONG_PROTOCOLS.values():
         assert protocol.description in text
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from vocalremix.separation import Separator, separate_recording
 from vocalremix.statistics import ConfidenceInterval, bootstrap_songs
 
 HEADLINE = "usdr_db"
+SIDES = ("mixture", "A", "B")
 OUTPUTS = ("comparison.md", "comparison.csv", "songs.csv")
 WINDOW_SAMPLES, STEP_SAMPLES = 6 * SAMPLE_RATE, 3 * SAMPLE_RATE
 TOLERANCE_S = 0.1
@@ -38,6 +39,13 @@ TOLERANCE_S = 0.1
 OTHER_SOURCES = {*STEMS, "mixture", "accompaniment", "instrumental"}
 SAYS_NOTHING = {*PARTS, *STEMS, "checkpoint"}
 RUN_ID = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
+
+
+class Verdict(NamedTuple):
+    """What the data say of one metric, and which way: "up", "down" or "unknown"."""
+
+    text: str
+    direction: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Comparison:
     names: tuple[str, str]
     target: str
     table: Table
-    verdicts: list[str]
+    verdicts: list[Verdict]
     notes: list[str]
     songs: pd.DataFrame
     excerpts: list[Excerpt]
@@ -183,17 +191,11 @@ def compare(
     per_window: list[dict[str, Any]] = []
     excerpts: dict[str, Excerpt] = {}
     for song in tqdm(both, desc="compare", unit="song"):
-        mixture, reference = _read_song(stems[song], target)
-        starts = salient_starts(reference)
-        heard = {"mixture": ("mixture", mixture)}
-        for side, name, system in zip("AB", names, systems, strict=True):
-            heard[side] = (name, system.estimate(song, mixture))
-        for side, (name, waveform) in heard.items():
-            song_row, window_rows = score_song(waveform, reference, starts, WINDOW_SAMPLES)
-            identity = {"song": song, "side": side, "system": name, "n_windows": len(starts)}
-            per_song.append(identity | song_row)
-            per_window += [identity | row for row in window_rows]
-        excerpts[song] = _excerpt(song, reference, heard.values(), starts)
+        song_rows, window_rows, excerpts[song] = _score(
+            song, stems[song], target, dict(zip(names, systems, strict=True))
+        )
+        per_song += song_rows
+        per_window += window_rows
     notes += [f"{name}: {note}" for name, system in zip(names, systems, strict=True) for note in system.notes()]
     by_song = pd.DataFrame(per_song)
     by_window = pd.DataFrame(per_window, columns=["song", "side", "start_sample", *WINDOW_PROTOCOLS])
@@ -222,7 +224,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def describe(comparison: Comparison) -> str:
     """Table, verdicts and notes as Markdown."""
     table, verdicts, notes = comparison.table, comparison.verdicts, comparison.notes
-    return table.markdown() + _listed("Verdicts", verdicts) + (_listed("Notes", notes) if notes else "")
+    return (
+        table.markdown()
+        + _listed("Verdicts", (text for text, _ in verdicts))
+        + (_listed("Notes", notes) if notes else "")
+    )
 
 
 def _listed(title: str, lines: Iterable[str]) -> str:
@@ -232,51 +238,60 @@ def _listed(title: str, lines: Iterable[str]) -> str:
 def find_estimates(folder: Path, target: str, songs: Collection[str], others: Collection[str] = ()) -> dict[str, Path]:
     """The file with each song's estimate of `target`, anywhere below `folder`; songs without one are left out.
 
-    Taken are, of any audio format, the first of these that there is: `<song>/<target>.wav`, also with folders in
-    between (Demucs, Open-Unmix, Spleeter, museval, vocalremix separate); `<song>_(Vocals).wav` with what UVR puts
-    before and after it, `<song>_vocals.wav`, `<song> - vocals.wav`; `<target>/<song>.wav`; `<song>.wav`. Names have
-    to be whole ("Song" is not "Song 2"); a file that fits two songs, `others` among them, belongs to the one with
-    the longer name. Raises InputError that lists them where several files are equally good.
+    Taken are, of any audio format: `<song>/<target>.wav`, also with folders in between (Demucs, Open-Unmix, Spleeter,
+    museval, vocalremix separate); `<song>_(Vocals).wav` with what UVR puts before and after it, `<song>_vocals.wav`,
+    `<song> - vocals.wav`; `<target>/<song>.wav`; and where there is none of these, `<song>.wav`. Names have to be
+    whole ("Song" is not "Song 2"); a file that fits two songs, `others` among them, belongs to the one with the
+    longer name. Raises InputError that lists them where there are several for a song: which separator is meant?
     """
-    names = {unicodedata.normalize("NFC", song): song for song in (*others, *songs)}
-    found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    names = {_key(song): song for song in (*others, *songs)}
+    labelled, plain = defaultdict(list), defaultdict(list)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         is_visible = not any(name.startswith(".") for name in inside.parts)
-        if is_visible and path.suffix.lower() in AUDIO_SUFFIXES and (claim := _claim(inside, target, names)):
-            rank, song = claim
-            found[song][rank].append(str(inside))
+        if is_visible and path.suffix.lower() in AUDIO_SUFFIXES:
+            if song := _song_of_labelled(inside, target, names):
+                labelled[song].append(inside)
+            elif song := _song_of_plain(inside, names):
+                plain[song].append(inside)
     files = {}
     for song in songs:
-        if song in found:
-            candidates = found[song][min(found[song])]
+        if candidates := labelled[song] or plain[song]:
             if len(candidates) > 1:
                 raise InputError(
-                    f"{folder}: {len(candidates)} files could be {target} of {song}: {', '.join(candidates)}; name a "
-                    "folder that holds one of them only"
+                    f"{folder}: {len(candidates)} files could be {target} of {song}: "
+                    f"{', '.join(map(str, candidates))}; name a folder that holds one of them only"
                 )
             files[song] = folder / candidates[0]
     return files
 
 
-def _claim(file: Path, target: str, names: Mapping[str, str]) -> tuple[int, str] | None:
-    """Which song a file is an estimate of, and how sure that is: 0 is best."""
-    folders = [unicodedata.normalize("NFC", name) for name in file.parts[:-1]]
-    stem = unicodedata.normalize("NFC", file.stem)
-    of_folder = next((name for name in reversed(folders) if name in names), None)
+def _song_of_labelled(file: Path, target: str, names: Mapping[str, str]) -> str | None:
+    """The song of a file whose name or folder says that it holds the target."""
+    folders = [_key(name) for name in file.parts[:-1]]
+    stem = _key(file.stem)
+    of_folder = next((names[name] for name in reversed(folders) if name in names), None)
     if of_folder and stem.lower() == target:
-        return 0, names[of_folder]
-    labelled = re.fullmatch(rf"(.*[^ _-])[ _-]+(?:\({target}\).*|{target})", stem, re.IGNORECASE)
-    if labelled:
-        for name in (labelled[1], re.sub(r"^\d+_", "", labelled[1])):
+        return of_folder
+    match = re.fullmatch(rf"(.*[^ _-])[ _-]+(?:\({target}\).*|{target})", stem, re.IGNORECASE)
+    if match:
+        # UVR numbers the files of a batch
+        for name in (match[1], re.sub(r"^\d+_", "", match[1])):
             if name in names:
-                return 1, names[name]
-        if of_folder and labelled[1].lower() == "mixture":
-            return 1, names[of_folder]
-    parent = folders[-1].lower() if folders else ""
-    if stem in names and (parent == target or parent not in OTHER_SOURCES):
-        return (2 if parent == target else 3), names[stem]
-    return None
+                return names[name]
+        if of_folder and match[1].lower() == "mixture":
+            return of_folder
+    return names.get(stem) if folders and folders[-1].lower() == target else None
+
+
+def _song_of_plain(file: Path, names: Mapping[str, str]) -> str | None:
+    """The song of a file that has its name, unless it lies with those of another source."""
+    return None if file.parent.name.lower() in OTHER_SOURCES else names.get(_key(file.stem))
+
+
+def _key(name: str) -> str:
+    """Names as file systems and archives spell them, in one form."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
@@ -293,14 +308,35 @@ def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
     return chosen, [folder.name for folders in parts.values() for folder in folders]
 
 
+def _score(
+    song: str, stems: Mapping[str, Path], target: str, systems: Mapping[str, System]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Excerpt]:
+    """A row for each side, one for each side and window, and what is to be heard; no more is kept of a song."""
+    mixture, reference = _read_song(stems, target)
+    starts = salient_starts(reference)
+    heard = [("mixture", mixture), *((name, system.estimate(song, mixture)) for name, system in systems.items())]
+    song_rows: list[dict[str, Any]] = []
+    window_rows: list[dict[str, Any]] = []
+    for side, (name, waveform) in zip(SIDES, heard, strict=True):
+        scores, scores_by_window = score_song(waveform, reference, starts, WINDOW_SAMPLES)
+        song_rows.append({"song": song, "side": side, "system": name, "n_windows": len(starts)} | scores)
+        window_rows += [{"song": song, "side": side} | row for row in scores_by_window]
+    return song_rows, window_rows, _excerpt(song, reference, heard, starts)
+
+
 def _read_song(files: Mapping[str, Path], target: str) -> tuple[Waveform, Waveform]:
     """The mixture, the sum of the stems, and one of them, `(channels, samples)` at 44.1 kHz."""
-    stems = {}
+    mixture: Waveform = np.zeros((2, 1), np.float32)
+    lengths = {}
     for stem, path in files.items():
-        waveform, sample_rate = read(path)
-        stems[stem] = to_stereo(resample(waveform, sample_rate, SAMPLE_RATE), str(path))
-    equal_length({stem: waveform.shape[1] for stem, waveform in stems.items()}, files[target].parent)
-    return np.sum(list(stems.values()), axis=0, dtype=np.float32), stems[target]
+        raw, sample_rate = read(path)
+        waveform = to_stereo(resample(raw, sample_rate, SAMPLE_RATE), str(path))
+        lengths[stem] = waveform.shape[1]
+        equal_length(lengths, path.parent)
+        mixture = mixture + waveform
+        if stem == target:
+            reference = waveform
+    return mixture, reference
 
 
 def _open_systems(
@@ -375,32 +411,32 @@ LEGEND = (
 )
 
 
-def assess(songs: pd.DataFrame, windows: pd.DataFrame, names: tuple[str, str]) -> tuple[list[Row], list[str]]:
-    """A row and a sentence for each metric and protocol, uSDR over songs first.
+def assess(songs: pd.DataFrame, windows: pd.DataFrame, names: tuple[str, str]) -> tuple[list[Row], list[Verdict]]:
+    """A row and a verdict for each metric and protocol, uSDR over songs first.
 
     Both tables have a column song, side ("mixture", "A" or "B") and the scores of their protocols in dB; `windows`
     also start_sample.
     """
     rows: list[Row] = []
-    sentences = []
+    verdicts = []
     for scores, protocols, unit in (
         (songs, {HEADLINE: SONG_PROTOCOLS[HEADLINE], **SONG_PROTOCOLS}, ["song"]),
         (windows, WINDOW_PROTOCOLS, ["song", "start_sample"]),
     ):
         for column, protocol in protocols.items():
-            sides = scores.pivot(index=unit, columns="side", values=column).reindex(columns=["mixture", "A", "B"])
+            sides = scores.pivot(index=unit, columns="side", values=column).reindex(columns=SIDES)
             differences = _differences(sides)
             effect = _effect(protocol, differences) if len(differences) else None
             compared = sides.loc[differences.index]
             rows.append(
                 {"metric": protocol.metric, "protocol": protocol.name}
-                | {f"{side}_db": _average(protocol, compared[side]) for side in ("mixture", "A", "B")}
+                | {f"{side}_db": _average(protocol, compared[side]) for side in SIDES}
                 | _tested(effect, differences)
                 | {"n_windows": len(differences) if protocols is WINDOW_PROTOCOLS else None}
                 | {"n_nan": len(sides) - len(differences)}
             )
-            sentences.append(_sentence(f"{protocol.metric} ({protocol.name})", effect, differences, names))
-    return rows, sentences
+            verdicts.append(_verdict(f"{protocol.metric} ({protocol.name})", effect, differences, names))
+    return rows, verdicts
 
 
 def _differences(sides: pd.DataFrame) -> "pd.Series[float]":
@@ -455,16 +491,18 @@ def _why_no_interval(effect: Effect, differences: "pd.Series[float]") -> str:
     return "one song only" if effect.n_songs < 2 else f"a median needs {FEWEST_SONGS_TO_DRAW} songs"
 
 
-def _sentence(metric: str, effect: Effect | None, differences: "pd.Series[float]", names: tuple[str, str]) -> str:
+def _verdict(metric: str, effect: Effect | None, differences: "pd.Series[float]", names: tuple[str, str]) -> Verdict:
     a, b = names
     if effect is None:
-        return f"Cannot tell {b} from {a} by {metric}: nothing has a score from both."
+        return Verdict(f"Cannot tell {b} from {a} by {metric}: nothing has a score from both.", "unknown")
     if not differences.any():
-        return f"Cannot tell {b} from {a} by {metric}: both have the same in each of {_count(effect.n_songs, 'song')}."
+        songs = _count(effect.n_songs, "song")
+        return Verdict(f"Cannot tell {b} from {a} by {metric}: both have the same in each of {songs}.", "unknown")
     sentence = verdict(effect, f"{b}, against {a},", metric)
     if not effect.method:
         sentence = sentence.replace("no interval", f"no interval ({_why_no_interval(effect, differences)})")
-    return sentence
+    direction = "up" if effect.difference > 0 else "down"
+    return Verdict(sentence, direction if effect.is_supported else "unknown")
 
 
 def _excerpt(song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int]) -> Excerpt:
