@@ -53,8 +53,8 @@ class Comparison:
     """What two systems reached on the same songs, and what follows from it.
 
     `table` has a row per metric and protocol, `verdicts` a sentence for each. `notes` tell which songs were left out
-    and which estimates were converted. `songs` has a row per song and side: song, side ("mixture", "A" or "B"), system
-    (what the side is called), n_windows (salient ones) and the scores of vocalremix.metrics.SONG_PROTOCOLS in dB.
+    and which estimates were converted. `songs` has a row per song and side: part ("" without parts), song, side
+    ("mixture", "A" or "B"), system (what the side is called), n_windows (salient ones) and the scores of vocalremix.metrics.SONG_PROTOCOLS in dB.
     `excerpts` are of the songs with B's largest, median and smallest gain in uSDR.
     """
 
@@ -200,7 +200,9 @@ def compare(
     by_song = pd.DataFrame(per_song)
     by_window = pd.DataFrame(per_window, columns=["song", "side", "start_sample", *WINDOW_PROTOCOLS])
     rows, verdicts = assess(by_song, by_window, names)
-    where = f"{songs}, part {chosen[0].parent.name}" if chosen[0].parent != songs else str(songs)
+    its_part = chosen[0].parent.name if chosen[0].parent != songs else ""
+    by_song.insert(0, "part", its_part)
+    where = f"{songs}, part {its_part}" if its_part else str(songs)
     caption = f"{target.capitalize()} of {_count(len(both), 'song')} of {where}. A: {names[0]}. B: {names[1]}."
     return Comparison(
         names=names,
