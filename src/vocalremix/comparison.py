@@ -54,8 +54,9 @@ class Comparison:
 
     `table` has a row per metric and protocol, `verdicts` a sentence for each. `notes` tell which songs were left out
     and which estimates were converted. `songs` has a row per song and side: part ("" without parts), song, side
-    ("mixture", "A" or "B"), system (what the side is called), n_windows (salient ones) and the scores of vocalremix.metrics.SONG_PROTOCOLS in dB.
-    `excerpts` are of the songs with B's largest, median and smallest gain in uSDR.
+    ("mixture", "A" or "B"), system (what the side is called), n_windows (salient ones) and the scores of
+    vocalremix.metrics.SONG_PROTOCOLS in dB. `excerpts` are of the songs with B's largest, median and smallest gain in
+    uSDR.
     """
 
     names: tuple[str, str]
