@@ -14,6 +14,7 @@ import torch
 
 from vocalremix import checkpoint
 from vocalremix.cli import main
+from vocalremix.comparison import OUTPUTS
 from vocalremix.models import build
 from vocalremix.models.configs import BSRNNConfig
 
@@ -201,8 +202,10 @@ def test_compare_prints_what_it_writes(
     shown = capsys.readouterr()
     written = (compared / "comparison/comparison.md").read_text(encoding="utf-8")
     assert "# new against a" in shown.out and "Cannot tell whether new, against a," in shown.out
-    assert set(shown.out.splitlines()[:-3]) <= set(written.splitlines())
-    assert shown.out.endswith("comparison/comparison.md\ncomparison/comparison.csv\ncomparison/songs.csv\n")
+    *text, page, _, markdown, table, songs = shown.out.splitlines()
+    assert set(text) <= set(written.splitlines())
+    assert page == "comparison/index.html" and (compared / page).is_file()
+    assert [markdown, table, songs] == [f"comparison/{name}" for name in OUTPUTS[2:]]
     assert shown.err.endswith("note: new: no estimate of 1 song, left out: Three\n") and "song/s" in shown.err
     # its own result is replaced, another's is not
     main(["compare", "a", "b", "--songs", "songs"])
@@ -225,6 +228,8 @@ def test_compare_takes_the_studys_songs_and_checkpoints(
     assert sorted(path.name for path in (compared / "x/out").iterdir()) == [
         "comparison.csv",
         "comparison.md",
+        "index.html",
+        "listening",
         "songs.csv",
     ]
     assert "Vocals of 3 songs of data/demo/music, part test." in capsys.readouterr().out

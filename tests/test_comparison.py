@@ -1,5 +1,6 @@
 """Two systems on the same songs: against closed forms, scipy's tests and museval, in every layout of estimates."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +13,17 @@ import pandas as pd
 import pytest
 import soundfile
 import tiny
+from browser import browser as browser
+from browser import quiet_page
+from playwright.sync_api import Browser
 from scipy import stats
 from scipy.signal import butter, sosfilt
 
 from vocalremix import checkpoint
 from vocalremix.audio import STEMS, read, write_pcm16
-from vocalremix.comparison import OUTPUTS, Comparison, assess, compare, describe, find_estimates, write_comparison
+from vocalremix.comparison import OUTPUTS, Comparison, assess, compare, describe, write_comparison
 from vocalremix.errors import InputError
+from vocalremix.estimates import find_estimates
 from vocalremix.evaluation import evaluate
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS
 from vocalremix.models import build
@@ -495,7 +500,7 @@ def test_names_come_from_paths(
     assert compare(a, b, Path("songs")).names == expected
 
 
-def test_what_is_written(tmp_path: Path, vocals: dict[str, Array]) -> None:
+def test_what_is_written(tmp_path: Path, vocals: dict[str, Array], browser: Browser) -> None:
     a = write_estimates(tmp_path / "a", vocals, -5)
     b = write_estimates(tmp_path / "b", vocals, dict(zip(SONGS, (-6, -9, -7, -4, -8), strict=True)))
     comparison = compare(str(a), str(b), tmp_path / "songs")
@@ -512,6 +517,17 @@ def test_what_is_written(tmp_path: Path, vocals: dict[str, Array]) -> None:
     assert comparison.verdicts[0].text in text
     for protocol in SONG_PROTOCOLS.values():
         assert protocol.description in text
+    with quiet_page(browser, viewport={"width": 360, "height": 740}) as page:
+        page.goto((folder / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        shown = page.locator(".verdicts li").all_inner_texts()
+        assert shown == [verdict.text for verdict in comparison.verdicts]
+        # they gain 1, 4, 2, -1 and 3 dB
+        assert page.locator(".excerpt h3").all_inner_texts() == [SONGS[1], SONGS[2], SONGS[3]]
+        page.locator(".excerpt button.play").first.click()
+        page.wait_for_function("listening.players[0].state().playing")
+        page.get_by_role("radio", name=re.compile("^b,")).first.check()
+        assert page.evaluate("listening.players[0].state().selected") == "b"
 
 
 def low_passed(waveform: Array, cutoff_hz: float) -> Array:

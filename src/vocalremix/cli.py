@@ -94,8 +94,9 @@ def _add_compare(commands: Any) -> None:
         help="compare two systems on the same songs",
         description="Score A and B on the same songs and test the difference B minus A, paired by song. Each is a "
         "checkpoint folder, an MLflow run id (32 hex digits or runs:/ID), or a folder of estimates as Demucs, "
-        "Open-Unmix, Spleeter, UVR, museval or vocalremix separate leave it. Prints what it writes to DIR: the table "
-        "with verdicts (comparison.md, comparison.csv) and each song's scores (songs.csv).",
+        "Open-Unmix, Spleeter, UVR, museval or vocalremix separate leave it. Prints the table and "
+        "the verdicts, and writes to DIR: a page to read and to listen to (index.html, listening), the table "
+        "(comparison.md, comparison.csv) and each song's scores (songs.csv).",
     )
     parser.add_argument("a", metavar="A", help="the system to compare with")
     parser.add_argument("b", metavar="B", help="the system of interest")

@@ -3,12 +3,10 @@
 import os
 import re
 import tempfile
-import unicodedata
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,14 +15,17 @@ from tqdm import tqdm
 from vocalremix import metrics
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
 from vocalremix.checkpoint import DESCRIPTION
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, subfolders
+from vocalremix.corpus import PARTS, equal_length, subfolders
 from vocalremix.corpus.folder import _check_stems
-from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, paired_effect, verdict
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, verdict
 from vocalremix.errors import InputError
+from vocalremix.estimates import Estimates, counted
 from vocalremix.evaluation import loudest_window, score_song
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Float64, window_scores
 from vocalremix.report.excerpts import songs_by_gain
-from vocalremix.report.listening import Excerpt, Track
+from vocalremix.report.figures import draw_pair
+from vocalremix.report.listening import Excerpt, Track, listening_html, write_listening
+from vocalremix.report.page import LISTENING, render
 from vocalremix.report.table import Row, Table, Value
 from vocalremix.sad import salient_starts
 from vocalremix.separation import Separator, separate_recording
@@ -32,20 +33,10 @@ from vocalremix.statistics import ConfidenceInterval, bootstrap_songs
 
 HEADLINE = "usdr_db"
 SIDES = ("mixture", "A", "B")
-OUTPUTS = ("comparison.md", "comparison.csv", "songs.csv")
+OUTPUTS = ("index.html", "listening", "comparison.md", "comparison.csv", "songs.csv")
 WINDOW_SAMPLES, STEP_SAMPLES = 6 * SAMPLE_RATE, 3 * SAMPLE_RATE
-TOLERANCE_S = 0.1
-"""By how much an encoder may have lengthened or shortened an estimate."""
-OTHER_SOURCES = {*STEMS, "mixture", "accompaniment", "instrumental"}
 SAYS_NOTHING = {*PARTS, *STEMS, "checkpoint"}
 RUN_ID = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
-
-
-class Verdict(NamedTuple):
-    """What the data say of one metric, and which way: "up", "down" or "unknown"."""
-
-    text: str
-    direction: str
 
 
 @dataclass(frozen=True)
@@ -100,48 +91,6 @@ class Model:
         return []
 
 
-class Estimates:
-    """A folder of estimates of `target` for `songs`, made by any separator; see `find_estimates`."""
-
-    def __init__(self, folder: Path, target: str, songs: Collection[str], others: Collection[str]) -> None:
-        self._files = find_estimates(folder, target, songs, others)
-        self._conversions: Counter[str] = Counter()
-        if not self._files:
-            raise InputError(
-                f"{folder}: no {target} of any of the {len(songs)} songs, such as {min(songs)}; expected "
-                f"<song>/{target}.wav, <song>_({target.capitalize()}).wav or <song>.wav (or flac, mp3, ...) in it"
-            )
-
-    def has(self, song: str) -> bool:
-        """Whether a file was found."""
-        return song in self._files
-
-    def estimate(self, song: str, mixture: Waveform) -> Waveform:
-        """What the file holds; raises InputError where it is not as long as the song."""
-        path = self._files[song]
-        raw, sample_rate = read(path)
-        if not np.isfinite(raw).all():
-            raise InputError(f"{path}: holds NaN or infinite samples; make the estimate again")
-        waveform = to_stereo(resample(raw, sample_rate, SAMPLE_RATE), str(path))
-        lacking = mixture.shape[1] - waveform.shape[1]
-        if abs(lacking) > TOLERANCE_S * SAMPLE_RATE:
-            raise InputError(
-                f"{path}: {_seconds(waveform)}, but {song} lasts {_seconds(mixture)}; an estimate has to be as long as "
-                f"its song in --songs, to {TOLERANCE_S:g} s"
-            )
-        for applies, conversion in (
-            (sample_rate != SAMPLE_RATE, f"resampled from {sample_rate} Hz"),
-            (len(raw) == 1, "mono, taken for both channels"),
-            (lacking != 0, f"cut or padded at the end, by at most {TOLERANCE_S:g} s"),
-        ):
-            self._conversions[conversion] += applies
-        return np.pad(waveform, ((0, 0), (0, max(lacking, 0))))[:, : mixture.shape[1]]
-
-    def notes(self) -> list[str]:
-        """How many estimates were converted, and how."""
-        return [f"{_count(n, 'estimate')} {conversion}" for conversion, n in self._conversions.items() if n]
-
-
 def compare(
     a: str,
     b: str,
@@ -184,7 +133,7 @@ def compare(
     if not both:
         raise InputError(f"{a} and {b}: no song of {songs} has an estimate in both; separate the same songs with both")
     notes = [
-        f"{name}: no estimate of {_count(len(without), 'song')}, left out: {', '.join(without)}"
+        f"{name}: no estimate of {counted(len(without), 'song')}, left out: {', '.join(without)}"
         for name, without in zip(names, missing, strict=True)
         if without
     ]
@@ -204,7 +153,7 @@ def compare(
     its_part = chosen[0].parent.name if chosen[0].parent != songs else ""
     by_song.insert(0, "part", its_part)
     where = f"{songs}, part {its_part}" if its_part else str(songs)
-    caption = f"{target.capitalize()} of {_count(len(both), 'song')} of {where}. A: {names[0]}. B: {names[1]}."
+    caption = f"{target.capitalize()} of {counted(len(both), 'song')} of {where}. A: {names[0]}. B: {names[1]}."
     return Comparison(
         names=names,
         target=target,
@@ -217,11 +166,32 @@ def compare(
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write OUTPUTS into an existing folder: all for reading, the table as CSV, and each song's scores."""
+    """Write OUTPUTS into an existing folder: a page and what it plays, the table and each song's scores."""
+    (folder / LISTENING).mkdir()
+    write_listening(comparison.excerpts, folder / LISTENING)
+    (folder / "index.html").write_text(_page(comparison), encoding="utf-8")
     text = describe(comparison) + _listed("How to read it", LEGEND)
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     (folder / "comparison.csv").write_text(comparison.table.csv(), encoding="utf-8")
     comparison.songs.to_csv(folder / "songs.csv", index=False)
+
+
+def _page(comparison: Comparison) -> str:
+    a, b = (comparison.songs[comparison.songs.side == side].set_index(["part", "song"]) for side in ("A", "B"))
+    by_song = comparison.songs.pivot(index="song", columns="side", values=HEADLINE)
+    rows: list[Row] = [
+        {"song": song, "mixture_db": mixture, "A_db": of_a, "B_db": of_b, "difference_db": of_b - of_a}
+        for song, mixture, of_a, of_b in by_song[list(SIDES)].itertuples()
+    ]
+    return render(
+        "comparison.html.j2",
+        contents=[("verdicts", "Verdicts"), ("listen", "Listen"), ("songs", "Song by song")],
+        comparison=comparison,
+        legend=LEGEND,
+        listening=listening_html(comparison.excerpts, LISTENING),
+        drawing=draw_pair(a, b, comparison.names),
+        songs=Table("scores", "Whole-song uSDR", "A, B and the unprocessed mixture; difference: B minus A.", rows),
+    )
 
 
 def describe(comparison: Comparison) -> str:
@@ -236,65 +206,6 @@ def describe(comparison: Comparison) -> str:
 
 def _listed(title: str, lines: Iterable[str]) -> str:
     return f"\n## {title}\n\n" + "".join(f"- {line}\n" for line in lines)
-
-
-def find_estimates(folder: Path, target: str, songs: Collection[str], others: Collection[str] = ()) -> dict[str, Path]:
-    """The file with each song's estimate of `target`, anywhere below `folder`; songs without one are left out.
-
-    Taken are, of any audio format: `<song>/<target>.wav`, also with folders in between (Demucs, Open-Unmix, Spleeter,
-    museval, vocalremix separate); `<song>_(Vocals).wav` with what UVR puts before and after it, `<song>_vocals.wav`,
-    `<song> - vocals.wav`; `<target>/<song>.wav`; and where there is none of these, `<song>.wav`. Names have to be
-    whole ("Song" is not "Song 2"); a file that fits two songs, `others` among them, belongs to the one with the
-    longer name. Raises InputError that lists them where there are several for a song: which separator is meant?
-    """
-    names = {_key(song): song for song in (*others, *songs)}
-    labelled, plain = defaultdict(list), defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        is_visible = not any(name.startswith(".") for name in inside.parts)
-        if is_visible and path.suffix.lower() in AUDIO_SUFFIXES:
-            if song := _song_of_labelled(inside, target, names):
-                labelled[song].append(inside)
-            elif song := _song_of_plain(inside, names):
-                plain[song].append(inside)
-    files = {}
-    for song in songs:
-        if candidates := labelled[song] or plain[song]:
-            if len(candidates) > 1:
-                raise InputError(
-                    f"{folder}: {len(candidates)} files could be {target} of {song}: "
-                    f"{', '.join(map(str, candidates))}; name a folder that holds one of them only"
-                )
-            files[song] = folder / candidates[0]
-    return files
-
-
-def _song_of_labelled(file: Path, target: str, names: Mapping[str, str]) -> str | None:
-    """The song of a file whose name or folder says that it holds the target."""
-    folders = [_key(name) for name in file.parts[:-1]]
-    stem = _key(file.stem)
-    of_folder = next((names[name] for name in reversed(folders) if name in names), None)
-    if of_folder and stem.lower() == target:
-        return of_folder
-    match = re.fullmatch(rf"(.*[^ _-])[ _-]+(?:\({target}\).*|{target})", stem, re.IGNORECASE)
-    if match:
-        # UVR numbers the files of a batch
-        for name in (match[1], re.sub(r"^\d+_", "", match[1])):
-            if name in names:
-                return names[name]
-        if of_folder and match[1].lower() == "mixture":
-            return of_folder
-    return names.get(stem) if folders and folders[-1].lower() == target else None
-
-
-def _song_of_plain(file: Path, names: Mapping[str, str]) -> str | None:
-    """The song of a file that has its name, unless it lies with those of another source."""
-    return None if file.parent.name.lower() in OTHER_SOURCES else names.get(_key(file.stem))
-
-
-def _key(name: str) -> str:
-    """Names as file systems and archives spell them, in one form."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
@@ -499,13 +410,12 @@ def _verdict(metric: str, effect: Effect | None, differences: "pd.Series[float]"
     if effect is None:
         return Verdict(f"Cannot tell {b} from {a} by {metric}: nothing has a score from both.", "unknown")
     if not differences.any():
-        songs = _count(effect.n_songs, "song")
+        songs = counted(effect.n_songs, "song")
         return Verdict(f"Cannot tell {b} from {a} by {metric}: both have the same in each of {songs}.", "unknown")
     sentence = verdict(effect, f"{b}, against {a},", metric)
     if not effect.method:
         sentence = sentence.replace("no interval", f"no interval ({_why_no_interval(effect, differences)})")
-    direction = "up" if effect.difference > 0 else "down"
-    return Verdict(sentence, direction if effect.is_supported else "unknown")
+    return Verdict(sentence, effect.direction)
 
 
 def _excerpt(song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int]) -> Excerpt:
@@ -533,11 +443,3 @@ def _choose(excerpts: Mapping[str, Excerpt], songs: pd.DataFrame, names: tuple[s
         )
         for song, rule in songs_by_gain(usdr_db.B - usdr_db.A).items()
     ]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _seconds(waveform: Waveform) -> str:
-    return f"{waveform.shape[1] / SAMPLE_RATE:.2f} s"

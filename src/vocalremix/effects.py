@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ FEWEST_SONGS_TO_DRAW = 30
 RELEVANT_DB = 0.25
 """The difference that the thesis set out to show (table 5.4), for which the number of songs needed is given."""
 UNKNOWN = math.nan
+
+Direction = Literal["up", "down", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,20 @@ class Effect:
         """Whether the data tell the direction: the adjusted test and the interval must both say so."""
         low, high = self.confidence_interval
         return self.adjusted_p < ALPHA and (low > 0 or high < 0)
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the data point."""
+        if not self.is_supported:
+            return "unknown"
+        return "up" if self.difference > 0 else "down"
+
+
+class Verdict(NamedTuple):
+    """What the data say, in a sentence, and which way they point."""
+
+    text: str
+    direction: Direction
 
 
 def paired_effect(differences: npt.ArrayLike) -> Effect:
@@ -129,7 +145,8 @@ def verdict(effect: Effect, subject: str, metric: str) -> str:
     if effect.is_supported:
         verb = "raises" if effect.difference > 0 else "lowers"
         return f"{subject} {verb} {metric} by {size:.2f} dB, {evidence(effect)}."
-    needed = f"; to find {RELEVANT_DB:g} dB takes about {effect.songs_needed} songs" if effect.songs_needed else ""
+    more_songs = effect.songs_needed if (effect.songs_needed or 0) > effect.n_songs else None
+    needed = f"; to find {RELEVANT_DB:g} dB takes about {more_songs:,} songs" if more_songs else ""
     return f"Cannot tell whether {subject} changes {metric}: {effect.difference:+.2f} dB, {evidence(effect)}{needed}."
 
 

@@ -122,6 +122,13 @@ def draw_all(study: Study) -> list[Drawing]:
     return drawings
 
 
+def draw_pair(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Drawing:
+    """Two systems song by song; both tables as for `paired_songs`."""
+    with rc_context(STYLE):
+        caption = f"Whole-song scores of {names[0]} and {names[1]}, paired."
+        return Drawing("song_by_song", "All songs", caption, paired_songs(before, after, names))
+
+
 def _speech(study: Study) -> Figure:
     """SDR against speech_remix_prob: one panel per metric, one line per combination of the other axes."""
     figure = _figure(4.0)

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import pandas as pd
 
-from vocalremix.effects import FEWEST_SONGS_TO_DRAW, RELEVANT_DB, Effect, adjust, evidence, paired_effect, verdict
+from vocalremix.effects import (
+    FEWEST_SONGS_TO_DRAW,
+    RELEVANT_DB,
+    Effect,
+    Verdict,
+    adjust,
+    evidence,
+    paired_effect,
+    verdict,
+)
 from vocalremix.params import Cell
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 from vocalremix.report.table import Row, Table
@@ -44,32 +52,19 @@ class Question:
     comparisons: Sequence[Comparison]
 
     @property
-    def verdicts(self) -> list["Verdict"]:
+    def verdicts(self) -> list[Verdict]:
         """What the data say of uSDR, a sentence for each comparison."""
+        headlines = [(comparison, comparison.effects.get(HEADLINE)) for comparison in self.comparisons]
         return [
-            Verdict(_capital(self._sentence(comparison, comparison.effects[HEADLINE])), comparison.effects[HEADLINE])
-            for comparison in self.comparisons
-            if HEADLINE in comparison.effects
+            Verdict(_capital(self._sentence(comparison, effect)), effect.direction)
+            for comparison, effect in headlines
+            if effect
         ]
 
     def _sentence(self, comparison: Comparison, effect: Effect) -> str:
         if self.title == THRESHOLD:
             return _level_sentence(comparison.subject, effect)
         return verdict(effect, f"{comparison.subject}, against {comparison.baseline},", HEADLINE.name)
-
-
-class Verdict(NamedTuple):
-    """A sentence and the effect behind it."""
-
-    text: str
-    effect: Effect
-
-    @property
-    def direction(self) -> str:
-        """up, down or unknown."""
-        if not self.effect.is_supported:
-            return "unknown"
-        return "up" if self.effect.difference > 0 else "down"
 
 
 def ask(study: Study) -> list[Question]:

@@ -14,7 +14,12 @@ Row = Mapping[str, Value]
 HEADINGS = {
     "metric": "Metric",
     "source": "Source",
+    "song": "Song",
     "system": "System",
+    "protocol": "Protocol",
+    "mixture_db": "Mixture (dB)",
+    "A_db": "A (dB)",
+    "B_db": "B (dB)",
     "mean_db": "Mean (dB)",
     "std_db": "Std (dB)",
     "t": "t",
