@@ -68,4 +68,5 @@ def _band_power(waveform: Waveform) -> npt.NDArray[np.float64]:
     # a row gets its share of every bin it cuts: at the bottom, rows are about as narrow as bins
     total = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))
     bin_edges = (np.arange(total.shape[1]) - 0.5) * SAMPLE_RATE / FFT_SAMPLES
-    return np.diff([np.interp(row_edges(), bin_edges, column) for column in total]).T
+    edges = row_edges()
+    return np.diff([np.interp(edges, bin_edges, column) for column in total]).T
