@@ -14,6 +14,8 @@ from vocalremix.report.table import Table
 
 LISTENING = "listening/"
 """The folder of the page's audio and spectrograms, beside the page."""
+SHOWN = ("git.commit", "dvc.experiment", "profile")
+"""What the page says of where it comes from."""
 LISTENING_RULE = (
     "Excerpts of the songs with the largest, the median and the smallest gain in whole-song uSDR from the initial "
     "checkpoint to train_full; of each, the salient window where the target is loudest. All versions play in step; "
@@ -52,7 +54,7 @@ def study_page(
         listening_rule=LISTENING_RULE,
         commands=_commands(provenance),
         parameters=_parameters(study),
-        provenance=[(name, value) for name, value in provenance.items() if value],
+        provenance=[(name, provenance[name]) for name in SHOWN if provenance.get(name)],
     )
 
 
