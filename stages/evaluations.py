@@ -27,8 +27,7 @@ def on_test_songs(layout: Layout, name: str) -> None:
     with TemporaryDirectory() as temporary:
         if excerpt := median_excerpt(scores):
             picture = Path(temporary) / f"{excerpt.stem}.png"
-            # a scale of its own would make every run as bright as the others
-            save_spectrogram(read(excerpt)[0], picture, reference_peak=0.1)
+            save_spectrogram(read(excerpt)[0], picture, reference_peak=0.1)  # one scale for all runs
             files["excerpt"] = [excerpt, picture]
         _record(layout, name, metrics, files)
 

@@ -1,6 +1,7 @@
 """Scores of a checkpoint: against known estimates and museval's protocol by hand."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from vocalremix.audio import STEMS, write_pcm16
 from vocalremix.errors import InputError
 from vocalremix.evaluation import evaluate, loudest_window, median_excerpt, score_song, song_metrics, window_metrics
+from vocalremix.mlflow_view import sweep_view
 from vocalremix.separation import Separator
 
 
@@ -55,6 +57,8 @@ def test_scores_are_those_of_the_estimate(corpus: tuple[Path, pd.DataFrame], tmp
     assert metrics["test_mixture_usdr_db"] < metrics["test_usdr_db"]
     assert metrics["test_csdr_sisec_db"] == songs.xs("model", level="system").csdr_sisec_db.median()
     assert (metrics["test_n_songs"], metrics["test_n_windows"], metrics["test_usdr_skipped"]) == (3, len(windows), 0)
+    (view,) = sweep_view().values()
+    assert set(re.findall(r"test_\w+", view)) <= set(metrics), "MLflow's view names what is logged"
 
 
 def test_intervals_come_from_drawing_songs(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:

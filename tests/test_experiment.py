@@ -18,6 +18,7 @@ from vocalremix import checkpoint, experiment
 from vocalremix.audio import write_pcm16
 from vocalremix.errors import InputError
 from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
+from vocalremix.mlflow_view import sweep_view
 from vocalremix.params import Params, Profile, Settings
 from vocalremix.tracking import Store
 
@@ -132,6 +133,13 @@ def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> No
     runs = {run.data.tags["stage"]: run for run in client.search_runs([store.experiment_id(client)])}
     assert runs["sweep"].data.tags["mlflow.parentRunId"] == runs["sweep_parent"].info.run_id
     assert runs["sweep_parent"].data.tags["sweep.initial"] == runs["initial"].info.run_id
+    (view,) = (json.loads(json.loads(tag)["state"]) for tag in sweep_view().values())
+    logged = {f"params.`{name}`" for name in runs["sweep"].data.params}
+    logged |= {f"metrics.`{name}`" for name in runs["sweep"].data.metrics}
+    assert {column for column in view["selectedColumns"] if "test_" not in column} <= logged
+    parallel, scatter, _, curves = view["compareRunCharts"]
+    assert {*parallel["selectedParams"], scatter["xaxis"]["key"]} <= set(runs["sweep"].data.params)
+    assert {curves["metricKey"], "best_valid_usdr_db"} <= set(runs["sweep"].data.metrics)
     sizes = {
         (given.dataset.name, given.tags[0].value): json.loads(given.dataset.profile)
         for given in runs["sweep"].inputs.dataset_inputs

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 
 from vocalremix.errors import InputError
+from vocalremix.mlflow_view import sweep_view
 from vocalremix.tracking import DataSet, Store, add_report, add_scores, download_checkpoint, open_run
 
 CREATE = """
@@ -120,8 +121,10 @@ def test_a_resumed_cell_keeps_its_place_in_the_sweep(store: Store, tmp_path: Pat
 
 
 def test_a_report_goes_to_the_sweep_it_is_about(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/sweep.png").write_bytes(b"")
     (tmp_path / "verdicts.md").write_text("cannot tell")
-    report = [tmp_path / "verdicts.md"]
+    report = [tmp_path / "verdicts.md", tmp_path / "figures"]
     assert not add_report(store, "first", {"cells": 1}, report)
     with open_run(store, "cell", params={}, tags={}, run_id_file=None, sweep_of="first") as cell:
         pass
@@ -129,7 +132,8 @@ def test_a_report_goes_to_the_sweep_it_is_about(store: Store, tmp_path: Path) ->
     client = store.client()
     sweep = client.get_run(client.get_run(cell.run_id).data.tags["mlflow.parentRunId"])
     assert sweep.data.metrics == {"cells": 1}
-    assert [file.path for file in client.list_artifacts(sweep.info.run_id, "report")] == ["report/verdicts.md"]
+    for folder, path in (("report", "report/verdicts.md"), ("report/figures", "report/figures/sweep.png")):
+        assert path in [file.path for file in client.list_artifacts(sweep.info.run_id, folder)]
 
 
 def test_a_checkpoint_is_fetched_by_its_runs_id(store: Store, tmp_path: Path) -> None:
@@ -157,6 +161,16 @@ def test_a_checkpoint_that_is_not_there(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"^{run.run_id}: the run has no checkpoint; "):
         download_checkpoint(tmp_path, run.run_id, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_view_of_the_sweep_waits_in_the_ui_and_is_left_as_its_user_saves_it(store: Store) -> None:
+    client = store.client()
+    (tag,) = sweep_view()
+    saved = client.get_experiment(store.experiment_id(client)).tags
+    assert json.loads(saved[tag])["name"] == "sweep"
+    client.set_experiment_tag(store.experiment_id(client), tag, "overridden")
+    store.client()
+    assert client.get_experiment(store.experiment_id(client)).tags[tag] == "overridden"
 
 
 def test_a_tracking_uri_of_the_environment_wins(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

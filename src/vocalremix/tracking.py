@@ -17,6 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunS
 from mlflow.exceptions import MlflowException
 
 from vocalremix.errors import InputError
+from vocalremix.mlflow_view import sweep_view
 
 CHECKPOINT = "checkpoint"
 SWEEP_OF = "sweep.initial"
@@ -45,7 +46,7 @@ class Store:
             if client.get_experiment_by_name(self.experiment) is None:
                 artifacts = (self.root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
                 # opens MLflow's UI on runs and charts rather than on its pages for language models
-                tags = {"mlflow.experimentKind": "custom_model_development"}
+                tags = {"mlflow.experimentKind": "custom_model_development"} | sweep_view()
                 client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags)
         return client
 
@@ -94,7 +95,7 @@ class Run:
         self._client.log_batch(self.run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
 
     def log_file(self, path: Path, folder: str) -> None:
-        """Keep a copy of a file, or of the files directly or anywhere below a folder, in the run's `folder`."""
+        """Keep a copy of a file, or of all that is in a folder, in the run's `folder`."""
         if path.is_dir():
             self._client.log_artifacts(self.run_id, str(path), folder)
         else:
@@ -178,7 +179,7 @@ def _find_sweep(store: Store, client: mlflow.MlflowClient, initial: str) -> str 
 
 
 def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> bool:
-    """Add test scores to a training's run, and files by the run's folder they go to.
+    """Add test scores to a training's run, and files and folders by the run's folder they go to.
 
     Returns False where this store does not know the run.
     """
@@ -188,15 +189,16 @@ def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Ma
     except MlflowException:
         return False
     run = Run(client, run_id)
-    run.log_metrics(scores)
+    # MLflow's table shows every digit
+    run.log_metrics({name: round(score, 4) for name, score in scores.items()})
     for folder, paths in files.items():
         for path in paths:
-            run.log_file(path, folder)
+            run.log_file(path, f"{folder}/{path.name}" if path.is_dir() else folder)
     return True
 
 
 def add_report(store: Store, initial: str, metrics: Mapping[str, float], files: Sequence[Path]) -> bool:
-    """Add a report's figures and texts to the sweep that starts from the run `initial`; False where there is none."""
+    """Add a report to the run of the sweep that starts from the run `initial`; False where there is none."""
     sweep = _find_sweep(store, store.client(), initial)
     return sweep is not None and add_scores(store, sweep, metrics, {"report": files})
 
