@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from vocalremix import effects
-from vocalremix.effects import adjust, paired_effect, verdict
+from vocalremix.effects import adjust, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
 
 
@@ -31,6 +32,29 @@ def test_many_songs_get_a_bootstrap_interval() -> None:
     theirs = stats.bootstrap((gains,), np.mean, n_resamples=10_000, rng=np.random.default_rng(1)).confidence_interval
     assert effect.method == "song bootstrap"
     assert effect.confidence_interval == pytest.approx(tuple(theirs), abs=0.02)
+
+
+@pytest.mark.parametrize("n_songs", [2, 12, 40])
+def test_the_interval_of_a_mean_over_windows_takes_songs_together(n_songs: int) -> None:
+    rng = np.random.default_rng(n_songs)
+    n_windows = rng.integers(3, 30, n_songs)
+    songs = np.repeat(np.arange(n_songs), n_windows)
+    values = np.repeat(rng.normal(5, 2, n_songs), n_windows) + rng.normal(0, 1, len(songs))
+    low, high = song_interval(np.append(values, math.nan), np.append(songs, 0))
+    # ordinary least squares on a constant, errors clustered by song
+    fit = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": songs}, use_t=True)
+    # its correction for degrees of freedom has (N - 1) / (N - k) beside n / (n - 1): one for a constant
+    (theirs,) = fit.conf_int(0.05)
+    if n_songs < 30:
+        assert (low, high) == pytest.approx(tuple(theirs))
+    else:
+        assert (low, high) == pytest.approx(tuple(theirs), abs=0.2 * (theirs[1] - theirs[0]))
+
+
+def test_no_interval_of_one_song_or_of_infinite_scores() -> None:
+    assert all(map(math.isnan, song_interval([1.0, 2.0], ["a", "a"])))
+    assert all(map(math.isnan, song_interval([1.0, math.inf])))
+    assert all(map(math.isnan, song_interval([math.nan])))
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:

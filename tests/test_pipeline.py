@@ -92,10 +92,14 @@ class Study:
         path = self.root / file
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
 
-    def mlflow_runs(self) -> list[Any]:
-        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlflow.db")
-        experiment = client.get_experiment_by_name("vocalremix-micro")
-        return list(client.search_runs([experiment.experiment_id])) if experiment else []
+    @property
+    def mlflow_client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlflow.db")
+
+    def mlflow_runs(self, query: str = "tags.stage != 'sweep_parent'") -> list[Any]:
+        """The trainings, or what a query finds."""
+        experiment = self.mlflow_client.get_experiment_by_name("vocalremix-micro")
+        return list(self.mlflow_client.search_runs([experiment.experiment_id], query)) if experiment else []
 
 
 def stages_run(output: str) -> set[str]:
@@ -169,6 +173,28 @@ class TestPipeline:
         cells = {run.data.params["speech_remix_prob"] for run in runs if run.data.tags["stage"] == "sweep"}
         assert cells == {"0", "1"}
         assert not list((study.root / "scratch").iterdir()), "finished trainings leave no scratch"
+
+    def test_the_cells_lie_under_one_run_that_has_the_report(self, study: Study) -> None:
+        (parent,) = study.mlflow_runs("tags.stage = 'sweep_parent'")
+        cells = study.mlflow_runs("tags.stage = 'sweep'")
+        assert {run.data.tags["mlflow.parentRunId"] for run in cells} == {parent.info.run_id}
+        report = {file.path for file in study.mlflow_client.list_artifacts(parent.info.run_id, "report")}
+        assert report == {"report/verdicts.md", "report/figures", "report/tables"}
+        for run in cells:
+            excerpt = [file.path for file in study.mlflow_client.list_artifacts(run.info.run_id, "excerpt")]
+            assert sorted(Path(path).suffix for path in excerpt) == [".flac", ".png"]
+            assert {"test_usdr_db_ci_low", "test_usdr_db_ci_high"} <= set(run.data.metrics)
+            assert run.inputs.dataset_inputs
+
+    def test_the_page_is_where_it_is_looked_for(self, study: Study) -> None:
+        for page in ("reports/index.html", "reports/micro/index.html"):
+            html = (study.root / page).read_text()
+            for sentence in re.findall(
+                "^- (.+)$", (study.root / "reports/micro/verdicts.md").read_text(), re.MULTILINE
+            ):
+                assert sentence in html
+            named = re.findall(r'(?:src|data-audio)="([^"]+)"', html)
+            assert named and all((study.root / page).parent.joinpath(name).is_file() for name in named)
 
     def test_scores_hold_together(self, study: Study) -> None:
         """The mixture scores the same in every evaluation, and it is the same number in the metrics file."""

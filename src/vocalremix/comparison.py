@@ -17,7 +17,7 @@ from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_st
 from vocalremix.checkpoint import DESCRIPTION
 from vocalremix.corpus import PARTS, equal_length, subfolders
 from vocalremix.corpus.folder import _check_stems
-from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, verdict
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
 from vocalremix.estimates import Estimates, counted
 from vocalremix.evaluation import loudest_window, score_song
@@ -317,7 +317,7 @@ LEGEND = (
     "All averages are over the songs (windows) that both have a score for. NaN counts the others: the reference or an "
     "estimate is silent there.",
     f"Interval: 95 %, had the songs been others. BCa bootstrap over songs; below {FEWEST_SONGS_TO_DRAW} songs "
-    "Student's t, over one mean per song.",
+    "Student's t, all windows of a song together.",
     "p: two-sided, one value per song, not adjusted for the number of rows: choose the metric before looking.",
     "Cohen's d: the songs' mean difference over the std of their differences.",
     "A verdict takes sides where p (under sisec, Wilcoxon's) is below 0.05 and the interval leaves zero out.",
@@ -371,10 +371,7 @@ def _effect(protocol: metrics.Protocol, differences: "pd.Series[float]") -> Effe
             return replace(effect, method="", confidence_interval=ConfidenceInterval(UNKNOWN, UNKNOWN))
         interval = bootstrap_songs(differences, statistic="median").confidence_interval
         return replace(effect, confidence_interval=interval)
-    if drawn and differences.index.nlevels > 1:
-        interval = bootstrap_songs(differences, songs=differences.index.get_level_values("song")).confidence_interval
-        return replace(effect, confidence_interval=interval)
-    return effect
+    return replace(effect, confidence_interval=song_interval(differences, differences.index.get_level_values("song")))
 
 
 def _average(protocol: metrics.Protocol, scores: "pd.Series[float]") -> float:

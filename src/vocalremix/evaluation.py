@@ -1,9 +1,10 @@
 """Scores of one checkpoint on the songs of a part: per window, per song and summed up."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, map_pcm16
 from vocalremix.corpus import Song, songs
+from vocalremix.effects import FEWEST_SONGS_TO_DRAW, song_interval
 from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.metrics import AVERAGES, aggregate, song_scores, window_scores
@@ -138,8 +140,7 @@ def _describe_songs(song_table: pd.DataFrame) -> dict[str, float]:
     """Each protocol's average, interval and number of songs left out, and the number of all songs."""
     described = aggregate(song_table)
     for name, average in AVERAGES.items():
-        statistic: Literal["mean", "median"] = "median" if average is np.median else "mean"
-        interval = _interval(song_table[name], song_table.song, statistic)
+        interval = _interval(song_table[name], song_table.song, average)
         described |= {f"{name}_{end}": value for end, value in interval.items()}
     return described | {"n_songs": len(song_table)}
 
@@ -152,15 +153,22 @@ def _describe_windows(window_table: pd.DataFrame) -> dict[str, dict[str, float]]
             "std": float(values.std()),
             "n": int(values.count()),
             "n_nan": int(values.isna().sum()),
-            **_interval(values, window_table.song, "mean"),
+            **_interval(values, window_table.song, np.mean),
         }
         for metric, values in ((metric, window_table[metric]) for metric in WINDOW_METRICS)
     }
 
 
-def _interval(values: pd.Series, songs: pd.Series, statistic: Literal["mean", "median"]) -> dict[str, float]:
-    """Ends of the 95 % interval; none where fewer than two songs have a value or an estimate was perfect (inf)."""
-    if songs[values.notna()].nunique() < 2 or np.isinf(values).any():
-        return {}
-    low, high = bootstrap_songs(values, songs=songs, statistic=statistic).confidence_interval
-    return {"ci_low": low, "ci_high": high}
+def _interval(values: "pd.Series[float]", songs: "pd.Series[str]", average: Any) -> dict[str, float]:
+    """Ends of the 95 % interval of a mean or median; none where there are too few songs, or a perfect estimate (inf).
+
+    No interval of a median over fewer than 30 songs covers what it promises.
+    """
+    if average is np.median:
+        defined = values.dropna()
+        if len(defined) < FEWEST_SONGS_TO_DRAW or np.isinf(defined).any():
+            return {}
+        low, high = bootstrap_songs(defined, statistic="median").confidence_interval
+    else:
+        low, high = song_interval(values, songs)
+    return {} if math.isnan(low) else {"ci_low": low, "ci_high": high}

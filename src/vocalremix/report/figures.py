@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vocalremix.effects import song_interval
 from vocalremix.params import Cell
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
-from vocalremix.statistics import bootstrap_songs
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -155,9 +155,7 @@ def _speech(study: Study) -> Figure:
     figure.supxlabel("speech_remix_prob (share of training examples whose target is speech)", fontsize=9)
     handles, labels = panels[-1].get_legend_handles_labels()
     has_bars = len(study.mixture.songs) > 1
-    bars = (
-        "Bars: 95 % interval of the mean, songs drawn anew (bootstrap)" if has_bars else "One test song: no intervals"
-    )
+    bars = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
     figure.legend(handles, labels, title=bars, loc="outside upper center", ncols=4 if len(labels) == 4 else 3)
     return figure
 
@@ -229,18 +227,10 @@ def _sweep_line(
         seeds = [study.cells[cell].scores.windows[metric.of_window] for cell in cells_by_prob[probability]]
         values = pd.concat(seeds, axis=1).mean(axis=1).dropna()
         means.append(float(values.mean()))
-        intervals.append(_interval(values))
+        intervals.append(song_interval(values, values.index.get_level_values("song")))
     x = np.array(probabilities) + shift
     panel.plot(x, means, "o-", color=color, label=label)
     panel.vlines(x, *zip(*intervals, strict=True), color=color, linewidth=1.1)
-
-
-def _interval(values: "pd.Series[float]") -> tuple[float, float]:
-    """The 95 % interval of the mean over windows, songs drawn anew; NaN where there is only one song."""
-    songs = values.index.get_level_values("song").to_numpy()
-    if len(set(songs)) < 2:
-        return math.nan, math.nan
-    return bootstrap_songs(values.to_numpy(), songs=songs).confidence_interval
 
 
 def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Figure:
