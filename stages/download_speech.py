@@ -1,9 +1,9 @@
-"""Stage download_speech: the utterances of corpus.speech, synthesised here or listed where they are."""
+"""Stage download_speech: the utterances of corpus.speech, synthesised here, or fetched and listed where they are."""
 
-from layout import at_home, stage
+from layout import HOME, at_home, stage
 
 from vocalremix.corpus.demo import make_speech
-from vocalremix.corpus.librispeech import write_listing
+from vocalremix.corpus.librispeech import obtain_librispeech, write_listing
 from vocalremix.params import DemoSpeech
 
 
@@ -12,8 +12,11 @@ def main() -> None:
         speech = layout.settings.profile.corpus.speech
         if isinstance(speech, DemoSpeech):
             make_speech(layout.speech_source, speech.speakers, speech.utterances, speech.seed)
-        else:
-            write_listing(at_home(speech.path), layout.speech_source)
+            return
+        path = at_home(speech.path)
+        if archive := speech.download:
+            obtain_librispeech(path, archive.url, archive.sha256, HOME / "scratch", archive.keep_archive)
+        write_listing(path, layout.speech_source)
 
 
 if __name__ == "__main__":

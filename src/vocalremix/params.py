@@ -104,20 +104,41 @@ class DemoMusic(Section):
     seed: int
 
 
-class FolderMusic(Section):
+class Archive(Section):
+    """A .zip or .tar.gz to fetch where there are no data yet, deleted once they are there unless it is to be kept."""
+
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    keep_archive: bool = False
+
+
+class RealMusic(Section):
+    """Songs on disk; those of MoisesDB, where its folder is named, are added to the training songs."""
+
+    path: Path
+    moisesdb: Path | None = None
+
+
+class FolderMusic(RealMusic):
     """A folder of `<song>/{vocals,drums,bass,other}.*`, with or without train/valid/test parts."""
 
     source: Literal["folder"]
-    path: Path
     valid: list[str] = []
     test: list[str] = []
 
 
-class MusdbMusic(Section):
-    """MUSDB18-HQ, or the 7-second set of the musdb package, with its official split."""
+class MusdbMusic(RealMusic):
+    """MUSDB18-HQ, or MUSDB18, with its official split."""
 
     source: Literal["musdb"]
-    path: Path
+    download: Archive | None = None
+
+
+class ExcerptsMusic(RealMusic):
+    """The 7-second excerpts of MUSDB18; `download` has the musdb package fetch them."""
+
+    source: Literal["musdb7s"]
+    download: bool = False
 
 
 class DemoSpeech(Section):
@@ -134,12 +155,13 @@ class FolderSpeech(Section):
 
     source: Literal["folder"]
     path: Path
+    download: Archive | None = None
 
 
 class Corpus(Section):
     """Where songs and speech come from."""
 
-    music: Annotated[DemoMusic | FolderMusic | MusdbMusic, Field(discriminator="source")]
+    music: Annotated[DemoMusic | FolderMusic | MusdbMusic | ExcerptsMusic, Field(discriminator="source")]
     speech: Annotated[DemoSpeech | FolderSpeech, Field(discriminator="source")]
 
 

@@ -1,13 +1,16 @@
+import hashlib
+import io
 import os
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hostile import serving, tarred, tree
 from scipy.signal import resample_poly
 
 from vocalremix.audio import map_pcm16
-from vocalremix.corpus.librispeech import resample_corpus, utterances, write_listing
+from vocalremix.corpus.librispeech import obtain_librispeech, resample_corpus, utterances, write_listing
 from vocalremix.errors import InputError
 
 
@@ -97,3 +100,30 @@ def test_real_librispeech(real_data):
     assert len(found) == 70
     assert len({utterance.speaker for utterance in found}) == 50
     assert all(utterance.path.parts[-3] == utterance.speaker for utterance in found)
+
+
+def flac(n_samples: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.random.default_rng(0).uniform(-0.5, 0.5, n_samples), 16000, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("first", "message"), [(flac(800), None), (b"fLaC", r"84-121-0000\.flac: not a FLAC")])
+def test_a_part_of_librispeech_is_fetched_and_checked(tmp_path, first, message):
+    files = {"84/121/84-121-0000.flac": first, "84/121/84-121.trans.txt": b"text", "174/5/174-5-0000.flac": flac(900)}
+    packed = tarred({f"LibriSpeech/dev-clean/{name}": content for name, content in files.items()})
+    with serving(packed) as server:
+        arguments = (
+            tmp_path / "dev-clean",
+            server.url,
+            hashlib.sha256(packed).hexdigest(),
+            tmp_path / "scratch",
+            False,
+        )
+        if message is None:
+            obtain_librispeech(*arguments)
+            assert tree(tmp_path) == {f"dev-clean/{name}": content for name, content in files.items()}
+        else:
+            with pytest.raises(InputError, match=message):
+                obtain_librispeech(*arguments)
+            assert os.listdir(tmp_path) == ["scratch"]

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +34,19 @@ log = logging.getLogger(__name__)
 
 
 def import_folder(
-    source: Path, destination: Path, valid: Sequence[str] = (), test: Sequence[str] = (), jobs: int = -1
+    source: Path,
+    destination: Path,
+    valid: Sequence[str] = (),
+    test: Sequence[str] = (),
+    link: bool = False,
+    jobs: int = -1,
 ) -> None:
     """Bring `<song>/{vocals,drums,bass,other}.*` of `source` to our layout at `destination`.
 
     `source` may hold the songs in folders train, valid and test. The songs named in `valid` and `test` move there;
     every other song stays in its part, which is train where `source` has no parts. A `mixture` beside the stems is
-    compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied.
+    compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied. With `link`, files that are in
+    the layout's format already take no room a second time, where the file system allows; DVC will make them read-only.
 
     Raises InputError (where headers tell, before any song is decoded) for: no songs, an unknown name in `valid` or
     `test`, a song in two parts, an empty part, a missing stem, two files for one stem, more than two channels,
@@ -50,7 +57,7 @@ def import_folder(
     stems = [_check_stems(folder) for _, folder in found]
     with publish(destination) as partial:
         tasks = [
-            delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name)
+            delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name, link)
             for part, files, (_, folder) in zip(parts, stems, found, strict=True)
         ]
         residuals_db = Parallel(n_jobs=jobs, return_as="generator")(tasks)
@@ -134,14 +141,14 @@ def _check_stems(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path) -> float:
+def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path, link: bool) -> float:
     """Write a song's stems one after the other; returns the mixture's residual in dB, -inf without a mixture."""
     destination.mkdir(parents=True)
     stored = {stem: destination / f"{stem}.wav" for stem in files}
     lengths = {}
     for stem, path in files.items():
         if _is_in_layout(path):
-            shutil.copyfile(path, stored[stem])
+            _place(path, stored[stem], link)
         else:
             write_pcm16(stored[stem], _decode(path))
         lengths[stem] = len(map_pcm16(stored[stem]))
@@ -155,6 +162,17 @@ def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path
     for path in stored.values():
         residual -= map_pcm16(path).T * np.float32(1 / 32768)
     return float(10 * np.log10((np.square(residual).sum() + 1e-10) / (power + 1e-10)))
+
+
+def _place(path: Path, destination: Path, link: bool) -> None:
+    # the files of somebody else are theirs to change
+    if link and path.stat().st_uid == os.geteuid():
+        try:
+            os.link(path.resolve(), destination)
+            return
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(path, destination)
 
 
 def _is_in_layout(path: Path) -> bool:

@@ -1,5 +1,7 @@
-"""MUSDB18-HQ, or the 7-second set of the musdb package, with the official validation songs."""
+"""MUSDB18-HQ, MUSDB18 or its 7-second excerpts, fetched where they are missing, with the official validation songs."""
 
+import socket
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,56 @@ from typing import Any
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from vocalremix.audio import STEMS, write_pcm16
+from vocalremix.archive import has_data, obtain
+from vocalremix.audio import STEMS, map_pcm16, write_pcm16
+from vocalremix.corpus import equal_length, songs
 from vocalremix.corpus.folder import assign_parts, import_folder
 from vocalremix.errors import InputError
 from vocalremix.files import publish
+from vocalremix.lock import only_one
+
+# MUSDB18-HQ's 10 hours, five stereo files a song, come from 22.7 GB; a copy is made of four stems of 100 songs of 150
+UNPACKED_SIZE = 1.5
+COPY_SIZE = 0.8
+EXCERPTS_TIMEOUT_S = 60
+
+
+def obtain_musdb(path: Path, url: str, sha256: str, scratch: Path, keep_archive: bool, n_copies: int) -> None:
+    """Fetch MUSDB18-HQ to `path`, if nothing is there; `archive.obtain` tells how, and what InputError it raises.
+
+    Every WAV header and the stems' lengths are checked before it appears. `n_copies` static copies of the training
+    songs count among what has to fit on disk.
+    """
+    obtain(
+        path,
+        url,
+        sha256,
+        scratch,
+        pattern="train/*/vocals.wav",
+        check=songs,
+        keep_archive=keep_archive,
+        unpacked=UNPACKED_SIZE,
+        later=n_copies * COPY_SIZE,
+    )
+
+
+def obtain_excerpts(path: Path) -> None:
+    """Have the musdb package fetch its 7-second excerpts of MUSDB18 to `path`, if nothing is there.
+
+    Raises InputError where that fails; nothing is left of it then.
+    """
+    timeout_s = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(EXCERPTS_TIMEOUT_S)
+    try:
+        with only_one(path.with_name(f".{path.name}.lock"), "fetching MUSDB18's excerpts"):
+            if not has_data(path):
+                with publish(path) as partial:
+                    _database(partial, download=True)
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: the musdb package cannot fetch the excerpts ({reason}); run again") from error
+    finally:
+        socket.setdefaulttimeout(timeout_s)
 
 
 def import_musdb(source: Path, destination: Path, valid: Sequence[str] | None = None, jobs: int = -1) -> None:
@@ -22,9 +70,8 @@ def import_musdb(source: Path, destination: Path, valid: Sequence[str] | None = 
     """
     if not (source / "train").is_dir() or not (source / "test").is_dir():
         raise InputError(
-            f"{source}: MUSDB18 has to be here, unpacked, with its folders train and test; get MUSDB18-HQ at "
-            "https://zenodo.org/records/3338373, or the 7-second set with: "
-            f"python -c \"import musdb; musdb.DB(root='{source}', download=True)\""
+            f"{source}: MUSDB18 has to be here, unpacked, with its folders train and test; set corpus.music.download, "
+            "as profiles/thesis.yaml and profiles/musdb7s.yaml do, or get it at https://zenodo.org/records/3338373"
         )
     database = _database(source)
     files = sorted(source.glob("*/*.stem.mp4"))
@@ -34,7 +81,7 @@ def import_musdb(source: Path, destination: Path, valid: Sequence[str] | None = 
         if not valid:
             raise InputError(f"{source}: none of MUSDB18's 14 validation songs is here; fetch the data again")
     if not files:
-        import_folder(source, destination, valid, jobs=jobs)
+        import_folder(source, destination, valid, link=True, jobs=jobs)
         return
     parts = assign_parts([(track.subset, track.name) for track in database], source, valid, ())
     with publish(destination) as partial:
@@ -46,15 +93,33 @@ def import_musdb(source: Path, destination: Path, valid: Sequence[str] | None = 
             pass
 
 
-def _database(source: Path) -> Any:
+def _database(source: Path, download: bool = False) -> Any:
+    """The musdb package's view of `source`, for which it opens every file."""
     try:
+        import ffmpeg  # type: ignore[import-untyped]
         import musdb
     except RuntimeError as error:
         raise InputError("MUSDB18: the musdb package needs the programs ffmpeg and ffprobe; install ffmpeg") from error
-    return musdb.DB(root=str(source))
+    try:
+        return musdb.DB(root=str(source), download=download)
+    except ffmpeg.Error as error:
+        # names no file
+        raise InputError(f"{_unreadable(source)}: damaged or truncated; fetch it again") from error
+
+
+def _unreadable(source: Path) -> Path:
+    import ffmpeg
+
+    for file in sorted(source.glob("*/*.stem.mp4")):
+        try:
+            ffmpeg.probe(str(file))
+        except ffmpeg.Error:
+            return file
+    return source
 
 
 def _decode(track: Any, destination: Path) -> None:
     destination.mkdir(parents=True)
     for stem in STEMS:
         write_pcm16(destination / f"{stem}.wav", track.sources[stem].audio.T)
+    equal_length({stem: len(map_pcm16(destination / f"{stem}.wav")) for stem in STEMS}, Path(track.path))
