@@ -1,8 +1,6 @@
 """Which windows a training sees, and that two trainings never share a scratch."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,49 +180,6 @@ def test_fine_tuning_starts_from_the_checkpoint(data: Data, tmp_path: Path) -> N
     torch.testing.assert_close(
         tiny.weights(checkpoint.load(tmp_path / "again")), tiny.weights(checkpoint.load(tmp_path / "initial"))
     )
-
-
-HOLD = """
-import shutil, sys, time
-from pathlib import Path
-from vocalremix import experiment
-scratch = Path(sys.argv[1])
-with experiment._only_one(scratch):
-    print("holding", flush=True)
-    while not (scratch.parent / "end").exists():
-        time.sleep(0.05)
-    shutil.rmtree(scratch)
-"""
-
-
-def test_two_trainings_never_share_a_scratch(tmp_path: Path) -> None:
-    """The second waits, also when the first takes the scratch away at its end."""
-    scratch = tmp_path / "scratch"
-    command = [sys.executable, "-c", HOLD, str(scratch)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "holding\n"
-        with subprocess.Popen(command, **pipes) as second:
-            assert second.stdout is not None
-            assert second.stderr is not None
-            assert second.stderr.readline() == f"waiting for process {first.pid}, which is at this very training\n"
-            assert second.poll() is None
-            (tmp_path / "end").touch()
-            assert second.stdout.readline() == "holding\n"
-            assert (first.wait(), second.wait()) == (0, 0)
-    assert not scratch.exists()
-
-
-def test_a_killed_training_lets_go_of_its_scratch(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "scratch")], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "holding\n"
-        holder.kill()
-    with experiment._only_one(tmp_path / "scratch"):
-        pass
 
 
 def test_asking_for_what_does_not_fit(data: Data, tmp_path: Path) -> None:

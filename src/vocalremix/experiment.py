@@ -1,16 +1,14 @@
 """One training of the study, from windows on disk to a checkpoint: data, model, MLflow run and scratch."""
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -21,6 +19,7 @@ from vocalremix.compute import Devices, choose_devices
 from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
 from vocalremix.errors import InputError
 from vocalremix.files import publish
+from vocalremix.lock import only_one
 from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Phase, Settings
@@ -119,8 +118,10 @@ def train(
     scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model, code_digest()], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
     sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None
+    # two queued experiments of a fresh clone both need the initial checkpoint, say
+    alone = only_one(scratch.with_suffix(".lock"), "at this very training")
     with (
-        _only_one(scratch),
+        alone if training.is_main_process() else nullcontext(),
         _tracked(recipe, store, tags, description | of_model, scratch, data_sets, sweep_of) as run,
     ):
         outcome = training.fit(
@@ -282,39 +283,6 @@ def _summary(outcome: training.Outcome, n_devices: int, price_per_gpu_hour: floa
     if price_per_gpu_hour is not None:
         summary["cost"] = hours * n_devices * price_per_gpu_hour
     return summary
-
-
-@contextmanager
-def _only_one(scratch: Path) -> Iterator[None]:
-    """Hold the scratch for this training, waiting for a process that is at the very same one.
-
-    Two queued experiments of a fresh clone both need the initial checkpoint, say. The kernel lets go of the scratch
-    however its holder ends.
-    """
-    if not training.is_main_process():
-        yield
-        return
-    with _locked(scratch / "lock") as lock:
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def _locked(path: Path) -> TextIO:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            print(f"waiting for process {lock.read()}, which is at this very training", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        # a training that ends well takes its scratch, lock included, away
-        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-            return lock
-        lock.close()
 
 
 @contextmanager
