@@ -133,6 +133,7 @@ def open_run(
         )
         client.log_inputs(run.run_id, [data_set.as_input() for data_set in data_sets])
         if run_id_file:
+            run_id_file.parent.mkdir(parents=True, exist_ok=True)
             run_id_file.write_text(run.run_id)
     status = RunStatus.FAILED
     try:
