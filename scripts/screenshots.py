@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = [
@@ -56,34 +56,31 @@ def main() -> None:
 def take(page: Page, address: str, profile: str, out: Path) -> None:
     """The pictures, in the order of the page."""
 
-    def shoot(name: str, height: int) -> None:
+    def shoot(name: str, height: int, shown: Locator) -> None:
         page.set_viewport_size({"width": WIDTH, "height": height})
+        shown.wait_for()
         # the pointer would leave a tip, and the plots move into place
         page.mouse.move(0, 0)
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(3000)
         page.screenshot(path=out / f"mlflow_{name}.png")
 
+    cell = page.get_by_role("link", name="sweep speech_remix_prob=").first
     page.goto(address)
     page.get_by_role("button", name="Model training").click()
     page.get_by_role("link", name=f"vocalremix-{profile}").first.click()
-    page.get_by_role("link", name="train_full", exact=True).wait_for()
     page.get_by_role("button", name="Close", exact=True).click()
-    shoot("runs", 480)
+    shoot("runs", 480, page.get_by_role("link", name="train_full", exact=True))
     page.get_by_role("button", name="Views").click()
     page.get_by_role("menuitem", name=re.compile("^sweep ")).click()
-    cell = page.get_by_role("link", name="sweep speech_remix_prob=").first
-    cell.wait_for()
-    shoot("table", 560)
+    shoot("table", 560, cell)
     page.locator("label", has=page.locator("input[value=CHART]")).click()
-    page.get_by_text("speech_remix_prob vs. test_usdr_db").wait_for()
-    page.locator(".js-plotly-plot").nth(2).wait_for()
-    shoot("charts", 1080)
+    # plots are drawn when they come into sight
+    shoot("charts", 1080, page.locator(".js-plotly-plot").nth(2))
     cell.click()
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("excerpt", exact=True).click()
     page.get_by_text(".flac").click()
-    page.locator("audio").wait_for()
-    shoot("excerpt", 820)
+    shoot("excerpt", 820, page.locator("audio"))
 
 
 @contextmanager

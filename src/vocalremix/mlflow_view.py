@@ -28,7 +28,7 @@ def sweep_view() -> dict[str, str]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": [name, *columns],
-        "columnWidths": {name: 300} | {column: 140 for column in columns},
+        "columnWidths": {column: 140 for column in columns} | {name: 275, "params.`seed`": 60},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunSections": [
             {"uuid": _SECTION, "name": "Sweep", "display": True, "isReordered": False, "deleted": False, "columns": 2}
@@ -37,7 +37,7 @@ def sweep_view() -> dict[str, str]:
             _chart(
                 "PARALLEL",
                 selectedParams=["speech_remix_prob"],
-                selectedMetrics=["best_valid_usdr_db", "test_csdr_sisec_db", "test_usdr_db"],
+                selectedMetrics=["best_valid_usdr_db", "test_usdr_db"],
                 showAllRuns=True,
             ),
             _chart(
@@ -46,7 +46,7 @@ def sweep_view() -> dict[str, str]:
                 yaxis={"key": "test_usdr_db", "type": "METRIC"},
             ),
             _chart("BAR", metricKey="test_usdr_db"),
-            _chart("LINE", metricKey="valid_usdr_db", selectedMetricKeys=["valid_usdr_db"]),
+            _chart("LINE", metricKey="valid_usdr_db", selectedMetricKeys=["valid_usdr_db"], lineSmoothness=0),
         ],
     }
     view = {"name": SWEEP_VIEW, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
