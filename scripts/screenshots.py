@@ -1,4 +1,4 @@
-"""Take the pictures of docs/results.md from MLflow's own UI, by the clicks that the page describes.
+"""Take the pictures of docs/results.md from MLflow's own UI, by the clicks it describes, and README's of the report.
 
     python scripts/screenshots.py [--root STUDY] [--profile PROFILE] [--out FOLDER]
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = [
@@ -35,7 +35,7 @@ WIDTH = 1440
 
 
 def main() -> None:
-    """Serve the study's runs, drive the UI and write docs/images/mlflow_*.png."""
+    """Serve the study's runs, drive the UI and write docs/images/{mlflow_*,report*}.png."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=ROOT, help="the study's repository, with mlflow.db")
     parser.add_argument("--profile", default="demo")
@@ -50,6 +50,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 640})
         page.set_default_timeout(60_000)
         take(page, address, options.profile, options.out)
+        take_report(browser, options.root / "reports" / options.profile / "index.html", options.out)
         browser.close()
 
 
@@ -81,6 +82,20 @@ def take(page: Page, address: str, profile: str, out: Path) -> None:
     page.get_by_text("excerpt", exact=True).click()
     page.get_by_text(".flac").click()
     shoot("excerpt", 820, page.locator("audio"))
+
+
+def take_report(browser: Browser, address: Path, out: Path) -> None:
+    """The report as README shows it: on a wide screen by day, its player on a phone by night."""
+    wide = browser.new_page(viewport={"width": 1200, "height": 1760})
+    wide.goto(address.resolve().as_uri())
+    wide.wait_for_load_state("networkidle")
+    wide.screenshot(path=out / "report.png")
+    phone = browser.new_page(viewport={"width": 390, "height": 780}, color_scheme="dark", device_scale_factor=1.5)
+    phone.goto(f"{address.resolve().as_uri()}#listen")
+    phone.get_by_role("radio", name="initial,").first.check()
+    phone.locator(".excerpt").first.evaluate("excerpt => scrollBy(0, excerpt.getBoundingClientRect().top - 8)")
+    phone.wait_for_timeout(1000)
+    phone.screenshot(path=out / "report_phone.png")
 
 
 @contextmanager
