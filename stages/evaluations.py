@@ -21,7 +21,7 @@ from vocalremix.windows import read_windows
 def on_test_songs(layout: Layout, name: str) -> None:
     """Score a training on the test songs; MLflow also gets the excerpt of one song, of every training the same."""
     windows, scores = read_windows(layout.index), layout.scores(name)
-    summary = _score(layout, name, windows[windows.part == "test"], scores)
+    summary = _score(layout, name, windows[windows.part == "test"], scores, part="test")
     metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
     files = {"scores": _tables(scores)}
     with TemporaryDirectory() as temporary:
@@ -40,13 +40,15 @@ def on_overfit_windows(layout: Layout, name: str) -> None:
     _record(layout, name, metrics, {"scores_overfit": _tables(scores)})
 
 
-def _score(layout: Layout, name: str, windows: pd.DataFrame, destination: Path) -> dict[str, Any]:
+def _score(
+    layout: Layout, name: str, windows: pd.DataFrame, destination: Path, part: str | None = None
+) -> dict[str, Any]:
     params, profile = layout.settings.params, layout.settings.profile
     torch.set_num_threads(choose_threads(profile.compute))
     separator = Separator.from_checkpoint(
         layout.run(name), device=profile.compute.accelerator, **profile.separation.model_dump()
     )
-    return evaluate(separator, params.target, layout.music, windows, profile.sad.window_s, destination)
+    return evaluate(separator, params.target, layout.music, windows, profile.sad.window_s, destination, part)
 
 
 def _tables(scores: Path) -> list[Path]:

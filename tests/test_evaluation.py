@@ -84,6 +84,31 @@ def test_intervals_are_over_songs(corpus: tuple[Path, pd.DataFrame], tmp_path: P
     assert "test_csdr_sisec_db_ci_low" not in metrics
 
 
+def test_a_song_without_salient_windows_is_counted(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    music, windows = corpus
+    write_pcm16(music / "train/B/drums.wav", np.zeros((2, 3 * 44100)))
+    salient = windows[~windows.song.isin(["B", "C"])]
+    summary = evaluate(Separator(Half()), "drums", music, salient, tiny.WINDOW_S, tmp_path / "scores", part="train")
+    songs = pd.read_csv(tmp_path / "scores/songs.csv").query("system == 'model'").set_index("song")
+    assert songs.usdr_db.isna().to_dict() == {"A": False, "B": True, "C": False}
+    assert summary["model"]["songs"]["usdr_skipped"] == 1 and summary["model"]["songs"]["n_songs"] == 3
+    assert set(pd.read_csv(tmp_path / "scores/windows.csv").song) == {"A"}
+    assert len(list((tmp_path / "scores/excerpts").iterdir())) == 3
+
+
+def test_an_estimate_beyond_full_scale_is_kept_undistorted(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    class Loud(torch.nn.Module):
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return 8 * mixture
+
+    music, windows = corpus
+    evaluate(Separator(Loud()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
+    kept, _ = soundfile.read(tmp_path / "scores/excerpts/A.flac")
+    start = pd.read_csv(tmp_path / "scores/songs.csv").excerpt_start_sample[0]
+    mixture = sum(soundfile.read(music / f"train/A/{stem}.wav")[0] for stem in STEMS)[start : start + len(kept)]
+    assert kept == pytest.approx(mixture / np.abs(mixture).max(), abs=2 / 32768)
+
+
 def test_one_song_has_no_interval(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     music, windows = corpus
     summary = evaluate(

@@ -16,7 +16,7 @@ from vocalremix import metrics
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
 from vocalremix.checkpoint import DESCRIPTION
 from vocalremix.corpus import PARTS, equal_length, subfolders
-from vocalremix.corpus.folder import _check_stems
+from vocalremix.corpus.folder import check_stems
 from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
 from vocalremix.estimates import Estimates, counted
@@ -34,7 +34,7 @@ from vocalremix.statistics import ConfidenceInterval, bootstrap_songs
 HEADLINE = "usdr_db"
 SIDES = ("mixture", "A", "B")
 OUTPUTS = ("index.html", "listening", "comparison.md", "comparison.csv", "songs.csv")
-WINDOW_SAMPLES, STEP_SAMPLES = 6 * SAMPLE_RATE, 3 * SAMPLE_RATE
+WINDOW_SAMPLES = 6 * SAMPLE_RATE
 SAYS_NOTHING = {*PARTS, *STEMS, "checkpoint"}
 RUN_ID = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 
@@ -125,7 +125,7 @@ def compare(
     Raises InputError for what is missing, ambiguous, unreadable or of another length, and where no song is left.
     """
     chosen, others = _find_songs(songs, part)
-    stems = {folder.name: _check_stems(folder) for folder in chosen}
+    stems = {folder.name: check_stems(folder) for folder in chosen}
     systems, target = _open_systems((a, b), target, list(stems), others, repository, separator_options)
     names = _distinct((name_a or _default_name(a), name_b or _default_name(b)), (a, b))
     missing = [[song for song in stems if not system.has(song)] for system in systems]
@@ -417,8 +417,7 @@ def _verdict(metric: str, effect: Effect | None, differences: "pd.Series[float]"
 
 def _excerpt(song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int]) -> Excerpt:
     """Mixture, reference, A and B in the salient window where the reference is loudest, or in any without such."""
-    everywhere = range(0, max(reference.shape[1] - WINDOW_SAMPLES, 0) + 1, STEP_SAMPLES)
-    start = loudest_window(reference, starts or everywhere, WINDOW_SAMPLES)
+    start = loudest_window(reference, starts, WINDOW_SAMPLES)
     span = slice(start, start + WINDOW_SAMPLES)
     # copies, as views would keep the whole songs in memory
     target = reference[:, span].copy()

@@ -24,11 +24,20 @@ WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
 
 
 def evaluate(
-    separator: Separator, target: str, music: Path, windows: pd.DataFrame, window_s: float, destination: Path
+    separator: Separator,
+    target: str,
+    music: Path,
+    windows: pd.DataFrame,
+    window_s: float,
+    destination: Path,
+    part: str | None = None,
 ) -> dict[str, Any]:
-    """Separate each song that has windows once, and score the model and, beside it, the untouched mixture.
+    """Separate each song once, and score the model and, beside it, the untouched mixture.
 
-    `windows` is a window table of songs (no copies). Writes to the folder `destination`:
+    `windows` is a window table of songs (no copies). Beside its songs, all of `part` are scored, also those that have
+    no salient window: a silent reference is counted, a short song has whole-song scores.
+
+    Writes to the folder `destination`:
     - `windows.csv`: part, song, start_sample, system ("model" or "mixture"), csdr_db, usdr_db, sisdr_db: the
       thesis's unit of analysis, n = 2,772 on MUSDB18-HQ's test songs;
     - `songs.csv`: part, song, system, one column per protocol of vocalremix.metrics, and excerpt_start_sample;
@@ -39,26 +48,31 @@ def evaluate(
     Returns the summary. Raises InputError when a song of the table is not in `music`.
     """
     by_name = {(song.part, song.name): song for song in songs(music)}
+    starts_of_song: dict[tuple[str, str], list[int]] = {key: [] for key in by_name if key[0] == part}
+    for key, group in windows.groupby(["part", "song"]):
+        starts_of_song[str(key[0]), str(key[1])] = [int(start) for start in group.start_sample]
     window_samples = round(window_s * SAMPLE_RATE)
     per_window: list[dict[str, Any]] = []
     per_song: list[dict[str, Any]] = []
     with publish(destination) as partial:
         (partial / "excerpts").mkdir(parents=True)
-        for key, group in tqdm(list(windows.groupby(["part", "song"])), desc="evaluate", unit="song"):
-            part, name = map(str, key)
+        for (part, name), starts in tqdm(sorted(starts_of_song.items()), desc="evaluate", unit="song"):
             if (part, name) not in by_name:
                 raise InputError(f"{music}: no song {part}/{name}, which the index names; make the index anew")
             mixture, reference = read_mixture_and_target(by_name[part, name], target)
-            start = loudest_window(reference, group.start_sample, window_samples)
+            start = loudest_window(reference, starts, window_samples)
             estimates = {"model": separator.separate(mixture), "mixture": mixture}
             for system, estimate in estimates.items():
                 identity = {"part": part, "song": name, "system": system}
-                song_row, window_rows = score_song(estimate, reference, group.start_sample, window_samples)
+                song_row, window_rows = score_song(estimate, reference, starts, window_samples)
                 per_song.append(identity | song_row | {"excerpt_start_sample": start})
                 per_window += [identity | row for row in window_rows]
-            excerpt = estimates["model"][:, start : start + window_samples].clip(-1, 1)
+            excerpt = estimates["model"][:, start : start + window_samples]
+            # made quieter rather than distorted where it goes beyond full scale
+            excerpt = excerpt / max(1.0, float(np.abs(excerpt).max(initial=0)))
             soundfile.write(partial / "excerpts" / f"{name}.flac", excerpt.T, SAMPLE_RATE, subtype="PCM_16")
-        window_table, song_table = pd.DataFrame(per_window), pd.DataFrame(per_song)
+        columns = ["part", "song", "system", "start_sample", *WINDOW_METRICS]
+        window_table, song_table = pd.DataFrame(per_window, columns=columns), pd.DataFrame(per_song)
         summary = {
             system: {
                 "windows": _describe_windows(window_table[window_table.system == system]),
@@ -89,9 +103,12 @@ def score_song(
 def loudest_window(reference: Waveform, starts: Iterable[int], window_samples: int) -> int:
     """The start of the window in which `reference`, `(channels, samples)`, has most energy; the first of equals.
 
-    It does not depend on any estimate, so that all runs keep the same excerpt.
+    Without `starts`, all windows of the song compete, half a window apart. It does not depend on any estimate, so that
+    all runs keep the same excerpt.
     """
-    return max(starts, key=lambda start: np.square(reference[:, start : start + window_samples], dtype=float).sum())
+    last = max(reference.shape[1] - window_samples, 0)
+    competing = list(starts) or range(0, last + 1, max(window_samples // 2, 1))
+    return max(competing, key=lambda start: np.square(reference[:, start : start + window_samples], dtype=float).sum())
 
 
 def median_excerpt(scores: Path) -> Path | None:
@@ -162,7 +179,7 @@ def _describe_windows(window_table: pd.DataFrame) -> dict[str, dict[str, float]]
 def _interval(values: "pd.Series[float]", songs: "pd.Series[str]", average: Any) -> dict[str, float]:
     """Ends of the 95 % interval of a mean or median; none where there are too few songs, or a perfect estimate (inf).
 
-    No interval of a median over fewer than 30 songs covers what it promises.
+    No interval of a median over fewer than 50 songs covers what it promises.
     """
     if average is np.median:
         defined = values.dropna()

@@ -54,7 +54,7 @@ def import_folder(
     """
     found = _find_songs(source)
     parts = assign_parts([(part, folder.name) for part, folder in found], source, valid, test)
-    stems = [_check_stems(folder) for _, folder in found]
+    stems = [check_stems(folder) for _, folder in found]
     with publish(destination) as partial:
         tasks = [
             delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name, link)
@@ -119,7 +119,7 @@ def _audio_file(folder: Path, name: str) -> Path | None:
     return files[0] if files else None
 
 
-def _check_stems(folder: Path) -> dict[str, Path]:
+def check_stems(folder: Path) -> dict[str, Path]:
     """The stems' files, with everything that their headers tell checked."""
     files = {}
     lengths = {}
