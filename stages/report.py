@@ -10,10 +10,12 @@ from vocalremix.tracking import Store, add_report
 def main() -> None:
     with stage() as layout:
         reports = layout.reports
-        write_report(layout.settings, layout.data, reports / "scores", reports, provenance(layout))
+        origin = provenance(layout)
+        write_report(layout.settings, layout.data, reports / "scores", reports, origin)
         initial = checkpoint.read_metadata(layout.run("initial"))["mlflow_run_id"]
-        store = Store(HOME, layout.experiment)
-        add_report(store, initial, {}, [reports / "verdicts.md", reports / "figures", reports / "tables"])
+        name = origin["dvc.experiment"] or origin["git.commit"][:12]
+        files = [reports / "verdicts.md", reports / "figures", reports / "tables"]
+        add_report(Store(HOME, layout.experiment), initial, name, files)
 
 
 if __name__ == "__main__":

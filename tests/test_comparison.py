@@ -93,7 +93,7 @@ def test_known_estimates_give_known_differences(tmp_path: Path, vocals: dict[str
         assert (row["interval"], row["n_songs"], row["n_nan"]) == ("paired t", 5, 0)
     sisec = rows["cSDR", "sisec"]
     assert (sisec["A_db"], sisec["B_db"], sisec["difference_db"]) == pytest.approx((7.5, 9.0, 0.5), abs=1e-3)
-    assert "a median needs 30 songs" in str(sisec["interval"])
+    assert "a median needs 50 songs" in str(sisec["interval"])
     assert rows["uSDR", "windows"]["n_windows"] == 5
     assert -5 < float(rows["uSDR", "mdx"]["mixture_db"]) < -4  # three stems as loud as the vocals: 10 log10 (1 / 3)
     assert all(verdict.text.startswith("Cannot tell") for verdict in comparison.verdicts)

@@ -125,15 +125,22 @@ def test_a_report_goes_to_the_sweep_it_is_about(store: Store, tmp_path: Path) ->
     (tmp_path / "figures/sweep.png").write_bytes(b"")
     (tmp_path / "verdicts.md").write_text("cannot tell")
     report = [tmp_path / "verdicts.md", tmp_path / "figures"]
-    assert not add_report(store, "first", {"cells": 1}, report)
+    assert not add_report(store, "first", "exp", report)
     with open_run(store, "cell", params={}, tags={}, run_id_file=None, sweep_of="first") as cell:
         pass
-    assert add_report(store, "first", {"cells": 1}, report)
+    assert add_report(store, "first", "exp", report)
+    (tmp_path / "verdicts.md").write_text("up")
+    assert add_report(store, "first", "later", report)
     client = store.client()
     sweep = client.get_run(client.get_run(cell.run_id).data.tags["mlflow.parentRunId"])
-    assert sweep.data.metrics == {"cells": 1}
-    for folder, path in (("report", "report/verdicts.md"), ("report/figures", "report/figures/sweep.png")):
-        assert path in [file.path for file in client.list_artifacts(sweep.info.run_id, folder)]
+    for folder, file in (
+        ("report/exp", "verdicts.md"),
+        ("report/exp/figures", "sweep.png"),
+        ("report/later", "figures"),
+    ):
+        assert f"{folder}/{file}" in [found.path for found in client.list_artifacts(sweep.info.run_id, folder)]
+    first = client.download_artifacts(sweep.info.run_id, "report/exp/verdicts.md", str(tmp_path))
+    assert Path(first).read_text() == "cannot tell"
 
 
 def test_a_checkpoint_is_fetched_by_its_runs_id(store: Store, tmp_path: Path) -> None:

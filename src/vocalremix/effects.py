@@ -21,7 +21,7 @@ from vocalremix.statistics import (
 )
 
 ALPHA = 0.05
-FEWEST_SONGS_TO_DRAW = 30
+FEWEST_SONGS_TO_DRAW = 50
 """With fewer songs a bootstrap interval is too narrow, by simulation (docs/statistics.md); Student's t is not."""
 RELEVANT_DB = 0.25
 """The difference that the thesis set out to show (table 5.4), for which the number of songs needed is given."""
@@ -128,7 +128,7 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
 def song_interval(values: npt.ArrayLike, songs: npt.ArrayLike | None = None) -> ConfidenceInterval:
     """The 95 % interval of a mean in dB, had the songs been others.
 
-    `values` are one per song, or one per window with the song of each in `songs`; NaN is left out. From 30 songs on,
+    `values` are one per song, or one per window with the song of each in `songs`; NaN is left out. From 50 songs on,
     BCa bootstrap over songs; below, Student's t around the mean, with a standard error that takes all windows of a
     song together (Cochran 1977, Sampling techniques, 6.4). Both ends are NaN where fewer than two songs have a value
     or one is infinite.

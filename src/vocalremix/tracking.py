@@ -198,10 +198,13 @@ def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Ma
     return True
 
 
-def add_report(store: Store, initial: str, metrics: Mapping[str, float], files: Sequence[Path]) -> bool:
-    """Add a report to the run of the sweep that starts from the run `initial`; False where there is none."""
+def add_report(store: Store, initial: str, name: str, files: Sequence[Path]) -> bool:
+    """Add a report's figures and texts to the sweep that starts from the run `initial`; False where there is none.
+
+    They lie under `report/<name>`, so that a later study of the same sweep leaves them as they are.
+    """
     sweep = _find_sweep(store, store.client(), initial)
-    return sweep is not None and add_scores(store, sweep, metrics, {"report": files})
+    return sweep is not None and add_scores(store, sweep, {}, {f"report/{name}": files})
 
 
 def download_checkpoint(root: Path, run_id: str, destination: Path) -> Path:

@@ -14,7 +14,7 @@ from vocalremix.evaluation import WINDOW_METRICS
 from vocalremix.metrics import AVERAGES
 from vocalremix.params import Cell, Settings, Sweep
 
-SONGS = ("Al James - Schoolboy Facination With Friends", "NA", "Öde", "Zeno - Fast")
+SONGS = ("Al James - Schoolboy Facination With Friends", "NA", "Öde", "Zeno $\\foo$ #1 & <50 %>")
 WINDOWS_PER_SONG = 6
 PROVENANCE = {"git.commit": "0123abc", "dvc.experiment": "", "profile": "demo"}
 EXCERPT_SAMPLES = 6 * SAMPLE_RATE

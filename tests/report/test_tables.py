@@ -152,6 +152,22 @@ def test_validation_chooses_the_cell_and_the_test_songs_do_not(fake_study: FakeS
     assert study.best_cell.speech_remix_prob == 1
 
 
+def test_of_several_seeds_their_mean_chooses(empty_study: FakeStudy) -> None:
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.2], seed=[1, 2]).write()
+    for seed, none_db, some_db in ((1, 5.0, 6.0), (2, 8.0, 6.5)):
+        study.add_cell(Cell(0, 0.8, 1, seed), valid_db=none_db)
+        study.add_cell(Cell(0.2, 0.8, 1, seed), valid_db=some_db)
+    assert read_study(study.settings, study.data, study.scores).best_cell == Cell(0, 0.8, 1, 1)
+
+
+def test_the_thesis_s_vocals_stand_beside_vocals_only(fake_study: FakeStudy) -> None:
+    study = read_study(fake_study.settings, fake_study.data, fake_study.scores)
+    drums = study.settings.params.model_copy(update={"target": "drums"})
+    tables = all_tables(replace(study, settings=replace(study.settings, params=drums)))
+    assert len(tables) == 9
+    assert "thesis" not in {row.get("source") for table in tables for row in table.rows}
+
+
 def test_cells_taken_out_of_the_sweep_are_not_looked_at(fake_study: FakeStudy) -> None:
     fake_study.add_cell(Cell(0.9, 0.8, 1, 42), test_db=30.0, valid_db=30.0)
     smaller = fake_study.with_sweep(speech_remix_prob=[0, 0.1])

@@ -35,6 +35,7 @@ THEME = {
 NO_DATE = {"Date": None, "Creator": None}
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "vocalremix",
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -140,9 +141,11 @@ def _speech(study: Study) -> Figure:
         for index, (label, cells_by_prob) in enumerate(lines.items()):
             # drawn a little apart, so that intervals of several lines do not hide one another
             shift = 0.012 * (index - (len(lines) - 1) / 2)
-            _sweep_line(panel, study, metric, cells_by_prob, COLORS[index % len(COLORS)], shift, f"{label}{seeds}")
+            color = COLORS[index % len(COLORS)]
+            means = _sweep_line(panel, study, metric, cells_by_prob, color, shift, f"{label}{seeds}")
             if study.best_cell in cells_by_prob.get(study.best_cell.speech_remix_prob, []):
-                chosen = [study.best_cell.speech_remix_prob + shift], [study.best.scores.mean(metric)]
+                probability = study.best_cell.speech_remix_prob
+                chosen = [probability + shift], [means[probability]]
         for label, scores, style in (("initial", study.initial.scores, "--"), ("mixture", study.mixture, ":")):
             if math.isfinite(level := scores.mean(metric)):
                 panel.axhline(level, color=GREY, linestyle=style, linewidth=1.3, label=label)
@@ -219,8 +222,8 @@ def _sweep_line(
     color: str,
     shift: float,
     label: str,
-) -> None:
-    """Means over windows with the intervals that drawing other songs would give."""
+) -> dict[float, float]:
+    """Draw means over windows with the intervals had the songs been others; returns the means."""
     probabilities = sorted(cells_by_prob)
     means, intervals = [], []
     for probability in probabilities:
@@ -231,6 +234,7 @@ def _sweep_line(
     x = np.array(probabilities) + shift
     panel.plot(x, means, "o-", color=color, label=label)
     panel.vlines(x, *zip(*intervals, strict=True), color=color, linewidth=1.1)
+    return dict(zip(probabilities, means, strict=True))
 
 
 def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Figure:
@@ -257,9 +261,9 @@ def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, st
     panels[0].set_yticks(rows, [_short(song) for _, song in order], fontsize=8 if len(order) < 16 else 6.5)
     panels[0].set_ylabel("Test song")
     panels[0].set_ylim(-0.7, len(order) - 0.3)
-    panels[0].plot([], [], "o", mfc=PAPER, mec=GREY, mew=1.3, label=names[0])
-    panels[0].plot([], [], "o-", color=BLUE, label=f"{names[1]}, better")
-    panels[0].plot([], [], "o-", color=VERMILION, label=f"{names[1]}, worse")
+    panels[0].plot([], [], "o", mfc=PAPER, mec=GREY, mew=1.3, label=_label(names[0]))
+    panels[0].plot([], [], "o-", color=BLUE, label=_label(f"{names[1]}, better"))
+    panels[0].plot([], [], "o-", color=VERMILION, label=_label(f"{names[1]}, worse"))
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 
@@ -331,6 +335,11 @@ def _curve(panel: Axes, run: Run, column: str, **style: Any) -> None:
 def _say(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
     panel.set_yticks([])
+
+
+def _label(name: str) -> str:
+    """matplotlib leaves labels out that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _short(name: str) -> str:

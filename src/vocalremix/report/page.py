@@ -102,6 +102,8 @@ def _commands(provenance: Mapping[str, str]) -> str:
     commit = provenance.get("git.commit", "").removesuffix("-dirty")
     experiment = provenance.get("dvc.experiment", "")
     lines = [f"git checkout {commit}"] if commit else []
+    if provenance.get("git.commit", "").endswith("-dirty"):
+        lines += ["# without the changes to the code that were not committed when this report was made"]
     lines += [f"dvc exp apply {experiment}"] if experiment else []
     return "\n".join([*lines, "# with the parameters below in params.yaml and profiles/", "make repro"])
 

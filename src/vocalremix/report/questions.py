@@ -23,7 +23,7 @@ from vocalremix.statistics import THRESHOLD_DB
 HEADLINE = USDR
 SETTINGS = ("speech_remix_prob", "mix_prob", "data_fraction")
 ASKED = {
-    "speech_remix_prob": "What does speech in place of vocals do?",
+    "speech_remix_prob": "What does speech in place of the target do?",
     "mix_prob": "What does classic remixing do?",
     "data_fraction": "What do more songs buy?",
 }

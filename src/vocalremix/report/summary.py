@@ -43,14 +43,11 @@ def sweep_points(study: Study) -> pd.DataFrame:
 
 
 def song_points(study: Study) -> pd.DataFrame:
-    """One row per test song and system: song, system, cSDR_db, uSDR_db, siSDR_db of the whole song."""
-    systems = {"initial": study.initial, "best cell": study.best, "train": study.train, "train_full": study.train_full}
-    columns = {metric.of_song: f"{metric.name}_db" for metric in METRICS}
-    songs = [
-        run.scores.songs.reset_index()[["song", *columns]].assign(system=system) for system, run in systems.items()
-    ]
-    points = pd.concat(songs, ignore_index=True).rename(columns=columns).round(DECIMALS)
-    return points[["song", "system", *columns.values()]]
+    """One row per test song: song, whole-song uSDR of initial, best_cell, train and train_full, and the last's gain."""
+    runs = {"initial": study.initial, "best_cell": study.best, "train": study.train, "train_full": study.train_full}
+    points = pd.DataFrame({f"{name}_uSDR_db": run.scores.songs[USDR.of_song] for name, run in runs.items()})
+    points["gain_uSDR_db"] = points.train_full_uSDR_db - points.initial_uSDR_db
+    return points.round(DECIMALS).reset_index().drop(columns="part")
 
 
 def verdicts(questions: Sequence[Question]) -> str:
