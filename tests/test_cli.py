@@ -1,5 +1,6 @@
 """The command line: a real, small checkpoint on real files, and one line for every mistake."""
 
+import json
 import os
 import signal
 import subprocess
@@ -263,6 +264,51 @@ def test_compare_names_what_is_wrong(
     # the last line; the bar over songs stands above it
     assert "\nerror: b/Two/vocals.wav: 0.50 s, but Two lasts 1.00 s" in capsys.readouterr().err
     assert sorted(path.name for path in compared.iterdir()) == ["a", "b", "songs"]
+
+
+def test_check_tells_by_table_json_and_exit_code(
+    compared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(compared)
+    main(["check", "songs", "--jobs", "1"])
+    shown = capsys.readouterr()
+    assert shown.out.startswith("songs: 3 songs (test 3), 0.00 h, every sample read\n")
+    assert shown.out.endswith("\n0 errors, 0 warnings\n") and "3/3" in shown.err
+    (compared / "songs/test/notes.txt").touch()
+    main(["check", "songs", "--jobs", "1", "--quick", "--json", "new/quick.json"])
+    assert "warning  test/notes.txt  unknown file  not audio\n" in capsys.readouterr().out
+    assert json.loads((compared / "new/quick.json").read_text(encoding="utf-8"))["quick"]
+    (compared / "songs/test/One/bass.flac").unlink()
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", "songs", "--jobs", "1", "--json", "found.json"])
+    assert stopped.value.code == 1
+    first, second, _, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "error    test/One/bass.flac  missing stem  no bass in any format"
+    assert second == "warning  test/notes.txt      unknown file  not audio"
+    assert last == "1 error, 1 warning"
+    written = json.loads((compared / "found.json").read_text(encoding="utf-8"))
+    assert [(found["part"], found["song"], found["fault"]) for found in written["findings"]] == [
+        ("test", "One", "missing stem"),
+        ("test", "", "unknown file"),
+    ]
+
+
+def test_check_names_what_is_wrong(
+    compared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(compared)
+    assert "nowhere: no such folder" in one_line(capsys, "check", "nowhere")
+    assert "vocals.wav: no such folder" in one_line(capsys, "check", "a/One/vocals.wav")
+    assert "jobs 0" in one_line(capsys, "check", "songs", "--jobs", "0")
+    assert "a: is a folder; name a file" in one_line(capsys, "check", "songs", "--json", "a")
+    json_below_a_file = ["--quick", "--json", "a/One/vocals.wav/found.json"]
+    assert "cannot be written" in one_line(capsys, "check", "songs", *json_below_a_file)
+
+    def refuse(root: Path) -> None:
+        raise PermissionError(13, "Permission denied", "songs/test")
+
+    monkeypatch.setattr("vocalremix.corpus.check.find_songs", refuse)
+    assert "songs: cannot be read: [Errno 13] Permission denied: 'songs/test'" in one_line(capsys, "check", "songs")
 
 
 def test_params_validates_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

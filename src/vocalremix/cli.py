@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vocalremix", description="Vocal extraction and the study behind it.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_separate, _add_compare, _add_params):
+    for add in (_add_separate, _add_compare, _add_check, _add_params):
         add(commands)
     return parser
 
@@ -157,6 +157,50 @@ def _music_here() -> Path:
     if not Path("params.yaml").is_file():
         raise InputError("no params.yaml here that would say which songs; name their folder with --songs")
     return Path("data") / load(Path()).params.profile / "music"
+
+
+def _add_check(commands: Any) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="is a corpus of songs whole?",
+        description="Look for everything that is wrong with a corpus: missing, unknown, damaged and unequal files, "
+        "NaN and clipping, mixtures that are not the sum of their stems, copies of a song under another name or in "
+        "another part, songs and salient windows that MUSDB18-HQ has otherwise. Prints one line for each finding. "
+        "Exit code 1 where one is an error; warnings alone, such as silent stems, are 0.",
+    )
+    parser.add_argument(
+        "songs",
+        type=Path,
+        metavar="DIR",
+        help="folder of <song>/<stem>.wav or <part>/<song>/<stem>.wav, any format, with or without mixture.wav",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all findings and every song's numbers")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: half of the cores)")
+    parser.add_argument("--quick", action="store_true", help="read names and headers only, no samples")
+    parser.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    import json
+
+    from vocalremix.corpus.check import check, check_quick
+    from vocalremix.files import publish
+
+    if options.json and options.json.is_dir():
+        raise InputError(f"{options.json}: is a folder; name a file with --json")
+    try:
+        inspection = (check_quick if options.quick else check)(options.songs, options.jobs)
+    except OSError as error:
+        raise InputError(f"{options.songs}: cannot be read: {error}") from error
+    print(inspection)
+    if options.json:
+        try:
+            with publish(options.json) as partial:
+                partial.write_text(json.dumps(inspection.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{options.json}: cannot be written: {error}") from error
+    if inspection.errors:
+        sys.exit(1)
 
 
 def _add_params(commands: Any) -> None:

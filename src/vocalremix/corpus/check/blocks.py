@@ -58,14 +58,17 @@ def read_blocks(path: Path, block_samples: int, start: int = 0) -> Iterator[Wave
         raise InputError(f"{path}: holds no audio")
 
 
-def _read(path: Path, _: Header, block_samples: int, start: int) -> Iterator[Waveform]:
+def _read(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
+    n_samples = start
     try:
         with soundfile.SoundFile(path) as file:
             file.seek(start)
             while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
+                n_samples += len(block)
                 yield np.ascontiguousarray(block.T)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: damaged ({error})") from error
+        read = f"after {n_samples} of {header.n_samples} samples"
+        raise InputError(f"{path}: damaged or truncated {read} ({error})") from error
 
 
 def _probe(path: Path) -> Header:

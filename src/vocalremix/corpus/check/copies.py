@@ -1,0 +1,162 @@
+"""Copies of a recording under another name: found by their envelopes, believed by their waveforms.
+
+An envelope is small enough to compare every recording with every other. Where two are alike, as steady beats of one
+tempo also are, excerpts are read and correlated sample by sample: there a copy is close, whatever its container, bit
+depth, gain, polarity or shift, and other music is not. A copy at another pitch or tempo is not found.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import correlate
+
+from vocalremix.audio import resample
+from vocalremix.corpus.check.blocks import read_blocks
+from vocalremix.corpus.check.levels import ENVELOPE_HOP_S
+
+ALIKE = 0.7
+# frames that a shift by half a hop hardly changes
+SMOOTHING_HOPS = 9
+# what changes more slowly, such as a long note's level, many recordings have in common
+TREND_HOPS = 41
+# relative to its mean; a tone's envelope has no shape to compare
+STEADY = 1e-3
+SAME = 0.8
+PROBES = 3
+PROBE_S = 5.0
+MARGIN_S = 0.5
+LAG_TOLERANCE_S = 2e-3
+# of the shorter recording
+OVERLAP = 0.5
+# of the loudest probe's energy: what a lossy codec leaves of a quiet place is not the same twice
+AUDIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file, its rate in Hz and the mean square of every 0.05 s (`Levels.envelope`)."""
+
+    path: Path
+    sample_rate: int
+    envelope: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """How a recording is in another: `lag_s` later, and how alike their waveforms are there, 0..1."""
+
+    lag_s: float
+    correlation: float
+
+
+def find_copies(recordings: Sequence[Recording], jobs: int = 1) -> dict[tuple[int, int], Copy]:
+    """Every pair of `recordings` (by index) that is one recording; none of them may be silent.
+
+    Memory grows by an envelope a recording. Raises InputError for a file that cannot be read any more.
+    """
+    pairs = _alike([recording.envelope for recording in recordings])
+    tasks = [delayed(compare)(recordings[first], recordings[second], lag_s) for first, second, lag_s in pairs]
+    found = zip(pairs, Parallel(n_jobs=jobs)(tasks), strict=True)
+    return {(first, second): copy for (first, second, _), copy in found if copy}
+
+
+def compare(a: Recording, b: Recording, lag_s: float) -> Copy | None:
+    """How `a` is in `b` about `lag_s` later, if it is."""
+    correlations, lags = [], []
+    for start_s, length_s in _probes(a, b, lag_s):
+        correlation, lag = _correlate(a, b, start_s, length_s, lag_s)
+        if correlation < SAME:
+            return None
+        correlations.append(correlation)
+        lags.append(lag)
+    if not lags or max(lags) - min(lags) > LAG_TOLERANCE_S:
+        return None
+    return Copy(float(np.median(lags)), min(correlations))
+
+
+def _alike(envelopes: Sequence[npt.NDArray[np.float32]]) -> list[tuple[int, int, float]]:
+    """Pairs whose envelopes correlate at any lag, and that lag in seconds."""
+    found: list[tuple[int, int, float]] = []
+    if not envelopes:
+        return found
+    shapes = [_shape(envelope) for envelope in envelopes]
+    size = next_fast_len(2 * max(map(len, shapes)), real=True)
+    spectra = np.stack([rfft(shape, size) for shape in shapes])
+    steady = np.array([not shape.any() for shape in shapes])
+    for first in range(len(shapes) - 1):
+        rest = slice(first + 1, None)
+        correlations = irfft(np.conj(spectra[first]) * spectra[rest], size)
+        lags = correlations.argmax(axis=1)
+        alike = (correlations.max(axis=1) > ALIKE) | (steady[first] & steady[rest])
+        for offset in np.flatnonzero(alike):
+            lag = int(lags[offset])
+            found.append((first, first + 1 + int(offset), ENVELOPE_HOP_S * (lag if lag < size // 2 else lag - size)))
+    return found
+
+
+def _shape(envelope: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What comes and goes in an envelope within a second, of norm 1; zeros where it is steady."""
+    level = np.sqrt(envelope)
+    deviation = _smooth(level, SMOOTHING_HOPS) - _smooth(level, TREND_HOPS)
+    if deviation.std() <= STEADY * level.mean():
+        return np.zeros(len(level), dtype=np.float32)
+    shape: npt.NDArray[np.float32] = (deviation / np.linalg.norm(deviation)).astype(np.float32)
+    return shape
+
+
+def _smooth(level: npt.NDArray[np.float32], n_hops: int) -> npt.NDArray[np.float64]:
+    window = np.hanning(n_hops + 2)[1:-1]
+    padded = np.pad(level, n_hops // 2, mode="edge")
+    smooth: npt.NDArray[np.float64] = np.convolve(padded, window / window.sum(), mode="valid")
+    return smooth
+
+
+def _probes(a: Recording, b: Recording, lag_s: float) -> list[tuple[float, float]]:
+    """Where in `a` to look, in seconds, and how far: the loudest place of each third that both recordings have."""
+    lag = round(lag_s / ENVELOPE_HOP_S)
+    begin, end = max(0, -lag), min(len(a.envelope), len(b.envelope) - lag)
+    if end - begin < OVERLAP * min(len(a.envelope), len(b.envelope)):
+        return []
+    n_probes, length = PROBES, round(PROBE_S / ENVELOPE_HOP_S)
+    if end - begin < n_probes * length:
+        n_probes, length = 1, end - begin
+    edges = np.linspace(begin, end, n_probes + 1).astype(int)
+    loudness = np.convolve(a.envelope, np.ones(length), mode="valid")
+    probes = [low + int(loudness[low : high - length + 1].argmax()) for low, high in itertools.pairwise(edges)]
+    loudest = max(loudness[probe] for probe in probes)
+    return [
+        (ENVELOPE_HOP_S * probe, ENVELOPE_HOP_S * length) for probe in probes if loudness[probe] > AUDIBLE * loudest
+    ]
+
+
+def _correlate(a: Recording, b: Recording, start_s: float, length_s: float, lag_s: float) -> tuple[float, float]:
+    """The largest normalised correlation near `lag_s`, of either sign, and the lag in seconds where it is."""
+    rate = a.sample_rate
+    margin = round(MARGIN_S * rate)
+    probe = _excerpt(a, start_s, length_s, rate)
+    begin = round((start_s + lag_s) * rate) - margin
+    around = _excerpt(b, max(0, begin) / rate, length_s + 2 * MARGIN_S + min(0, begin) / rate, rate)
+    around = np.pad(around, (max(0, -begin), 0))
+    around = np.pad(around, (0, max(0, len(probe) + 2 * margin - len(around))))
+    power = np.concatenate([[0.0], np.cumsum(np.square(around))])
+    norms = np.sqrt(np.maximum(power[len(probe) :] - power[: -len(probe)], 0) * np.square(probe).sum())
+    products = np.abs(correlate(around, probe, mode="valid", method="fft"))
+    # where `around` is silent, rounding is divided by rounding
+    ratios = np.where(norms > 1e-3 * norms.max(initial=0), products / np.maximum(norms, 1e-12), 0)
+    best = int(ratios.argmax())
+    return float(ratios[best]), (begin + best) / rate - start_s
+
+
+def _excerpt(recording: Recording, start_s: float, length_s: float, sample_rate: int) -> npt.NDArray[np.float64]:
+    """Mono; zeros for what is not finite."""
+    start, length = round(start_s * recording.sample_rate), max(1, round(length_s * recording.sample_rate))
+    waveform = next(read_blocks(recording.path, length, start))
+    mono = np.nan_to_num(waveform.mean(axis=0, keepdims=True), posinf=0, neginf=0)
+    samples: npt.NDArray[np.float64] = resample(mono, recording.sample_rate, sample_rate)[0].astype(np.float64)
+    return samples
