@@ -196,12 +196,12 @@ def _check_copies(songs: Sequence[SongFacts], jobs: int) -> Iterator[Finding]:
                 also = compare(_recording(a, stem), _recording(b, stem), lag_s)
                 stems |= {stem: also} if also else {}
         is_whole = stems.keys() == a.envelopes.keys() | b.envelopes.keys()
-        worst = min(stems.values(), key=lambda copy: copy.correlation)
+        best = max(stems.values(), key=lambda copy: copy.correlation)
         what = "the same recording as" if is_whole else f"{', '.join(stem for stem in STEMS if stem in stems)} as in"
-        detail = f"{what} {b.song.place()} (correlation {worst.correlation:.3f}, shift {worst.lag_s:.3f} s)"
+        detail = f"{what} {b.song.place()} (correlation {best.correlation:.3f}, shift {best.lag_s:.3f} s)"
         # a loop may be in two songs; a voice, or two stems at once, are not there twice by chance
         severity: Severity = "error" if is_whole or "vocals" in stems or len(stems) > 1 else "warning"
-        yield a.song.finding(a.song.folder, "duplicate", worst.correlation, detail, severity)
+        yield a.song.finding(a.song.folder, "duplicate", best.correlation, detail, severity)
 
 
 def _recording(facts: SongFacts, stem: str) -> Recording:

@@ -8,15 +8,15 @@ depth, gain, polarity or shift, and other music is not. A copy at another pitch 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import correlate
+from scipy.signal import correlate, resample_poly
 
-from vocalremix.audio import resample
 from vocalremix.corpus.check.blocks import read_blocks
 from vocalremix.corpus.check.levels import ENVELOPE_HOP_S
 
@@ -27,9 +27,12 @@ SMOOTHING_HOPS = 9
 TREND_HOPS = 41
 # relative to its mean; a tone's envelope has no shape to compare
 STEADY = 1e-3
-SAME = 0.8
+SAME = 0.9
 PROBES = 3
 PROBE_S = 5.0
+PROBE_RATE = 44100
+# a low-pass that ends at 2.8 kHz: a lossy codec changes more of what lies above
+PROBE_WINDOW = np.hanning(34)[1:-1]
 MARGIN_S = 0.5
 LAG_TOLERANCE_S = 2e-3
 # of the shorter recording
@@ -137,26 +140,25 @@ def _probes(a: Recording, b: Recording, lag_s: float) -> list[tuple[float, float
 
 def _correlate(a: Recording, b: Recording, start_s: float, length_s: float, lag_s: float) -> tuple[float, float]:
     """The largest normalised correlation near `lag_s`, of either sign, and the lag in seconds where it is."""
-    rate = a.sample_rate
-    margin = round(MARGIN_S * rate)
-    probe = _excerpt(a, start_s, length_s, rate)
-    begin = round((start_s + lag_s) * rate) - margin
-    around = _excerpt(b, max(0, begin) / rate, length_s + 2 * MARGIN_S + min(0, begin) / rate, rate)
-    around = np.pad(around, (max(0, -begin), 0))
-    around = np.pad(around, (0, max(0, len(probe) + 2 * margin - len(around))))
+    probe = _excerpt(a, start_s, length_s)
+    begin_s = start_s + lag_s - MARGIN_S
+    around = _excerpt(b, max(0.0, begin_s), length_s + 2 * MARGIN_S + min(0.0, begin_s))
+    around = np.pad(around, (round(max(0.0, -begin_s) * PROBE_RATE), len(probe)))
     power = np.concatenate([[0.0], np.cumsum(np.square(around))])
     norms = np.sqrt(np.maximum(power[len(probe) :] - power[: -len(probe)], 0) * np.square(probe).sum())
     products = np.abs(correlate(around, probe, mode="valid", method="fft"))
-    # where `around` is silent, rounding is divided by rounding
-    ratios = np.where(norms > 1e-3 * norms.max(initial=0), products / np.maximum(norms, 1e-12), 0)
+    # where `around` is silent, rounding would be divided by rounding
+    ratios = np.where(norms > 1e-3 * norms.max(), products / np.maximum(norms, 1e-12), 0)
     best = int(ratios.argmax())
-    return float(ratios[best]), (begin + best) / rate - start_s
+    return float(ratios[best]), begin_s + best / PROBE_RATE - start_s
 
 
-def _excerpt(recording: Recording, start_s: float, length_s: float, sample_rate: int) -> npt.NDArray[np.float64]:
-    """Mono; zeros for what is not finite."""
-    start, length = round(start_s * recording.sample_rate), max(1, round(length_s * recording.sample_rate))
-    waveform = next(read_blocks(recording.path, length, start))
-    mono = np.nan_to_num(waveform.mean(axis=0, keepdims=True), posinf=0, neginf=0)
-    samples: npt.NDArray[np.float64] = resample(mono, recording.sample_rate, sample_rate)[0].astype(np.float64)
-    return samples
+def _excerpt(recording: Recording, start_s: float, length_s: float) -> npt.NDArray[np.float64]:
+    """Mono at PROBE_RATE, without its heights; zeros for what is not finite."""
+    rate = recording.sample_rate
+    waveform = next(read_blocks(recording.path, max(1, round(length_s * rate)), round(start_s * rate)))
+    mono = np.nan_to_num(waveform.mean(axis=0, dtype=np.float64), posinf=0, neginf=0)
+    ratio = Fraction(PROBE_RATE, rate)
+    at_rate = resample_poly(mono, ratio.numerator, ratio.denominator)
+    low: npt.NDArray[np.float64] = np.convolve(at_rate, PROBE_WINDOW, mode="same")
+    return low
