@@ -1,7 +1,8 @@
-"""Stage index: the salient windows of the target in every song."""
+"""Stage index: the salient windows of the target in every song, once all songs are known to be whole."""
 
 from layout import stage
 
+from vocalremix.corpus.check import refuse_faults
 from vocalremix.files import publish
 from vocalremix.sad import index_corpus
 
@@ -9,6 +10,7 @@ from vocalremix.sad import index_corpus
 def main() -> None:
     with stage() as layout:
         sad = layout.settings.profile.sad
+        refuse_faults(layout.music)
         windows = index_corpus(layout.music, layout.settings.params.target, sad.rule, sad.window_s, sad.step_s)
         with publish(layout.index) as partial:
             windows.to_csv(partial, index=False)

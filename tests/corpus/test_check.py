@@ -13,7 +13,7 @@ from scipy.signal import lfilter, resample_poly
 
 from vocalremix.audio import STEMS, read
 from vocalremix.corpus import check as checking
-from vocalremix.corpus.check import check, check_quick
+from vocalremix.corpus.check import check, check_quick, refuse_faults
 from vocalremix.corpus.check.blocks import read_blocks, read_header
 from vocalremix.corpus.check.levels import FULL_SCALE, FlatTops, Levels, SalientWindows
 from vocalremix.corpus.check.official import MIXTURE_ERRATA, SALIENT_WINDOWS
@@ -806,6 +806,28 @@ def test_the_quick_check_reads_no_samples(corpus):
     inspection = check_quick(corpus)
     assert inspection.findings == [] and inspection.songs[0].salient_windows is None
     assert "headers only" in str(inspection)
+
+
+def test_the_pipeline_refuses_what_headers_tell(corpus):
+    refuse_faults(corpus)
+    stem = corpus / "train/A/drums.wav"
+    samples, rate = soundfile.read(stem, dtype="int16")
+    soundfile.write(stem, samples, 48000)
+    with pytest.raises(InputError, match=r"train/A/drums\.wav: unequal length: .* 1 more fault") as refused:
+        refuse_faults(corpus)
+    assert "vocalremix check --quick" in str(refused.value) and "\n" not in str(refused.value)
+    soundfile.write(stem, samples, rate)
+    (corpus / "test/C/bass.wav").unlink()
+    with pytest.raises(InputError, match=r"test/C/bass\.wav: missing stem"):
+        refuse_faults(corpus)
+
+
+def test_the_pipeline_leaves_the_split_to_the_study(tmp_path):
+    stems = make_stems(0)
+    for name in list(SALIENT_WINDOWS["test"]) + list(SALIENT_WINDOWS["train"])[:40]:
+        write(tmp_path / "train" / name, stems)
+    assert {finding.fault for finding in check_quick(tmp_path).errors} == {"missing song", "wrong part"}
+    refuse_faults(tmp_path)
 
 
 def test_what_is_no_folder_is_refused(tmp_path):

@@ -23,6 +23,8 @@ from vocalremix.errors import InputError
 
 # MUSDB18's seven-second excerpts have the names of the whole songs
 EXCERPT_S = (6.0, 8.0)
+# which songs of MUSDB18 are trained on or tested is a study's own choice
+CHOICES = {"missing song", "wrong part"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,19 @@ def check(root: Path, jobs: int | None = None) -> Inspection:
 def check_quick(root: Path, jobs: int | None = 1) -> Inspection:
     """What folders, names and headers tell of the corpus at `root`, in seconds. Raises InputError as `check` does."""
     return _inspect(root, jobs, quick=True)
+
+
+def refuse_faults(root: Path) -> None:
+    """Raise InputError where `check_quick` finds a fault, unless it is that MUSDB18's split was not kept."""
+    faults = [finding for finding in check_quick(root).errors if finding.fault not in CHOICES]
+    if faults:
+        first = faults[0]
+        others = f"; {counted(len(faults) - 1, 'more fault')}" if len(faults) > 1 else ""
+        raise InputError(
+            f"{root / first.file}: {first.fault}: {first.detail}{others}; "
+            f"list them with `vocalremix check --quick {root}`, mend the source and run "
+            "`dvc repro --force download_music`"
+        )
 
 
 def _inspect(root: Path, jobs: int | None, quick: bool) -> Inspection:
