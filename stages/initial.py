@@ -17,6 +17,7 @@ def main() -> None:
             speech_remix_prob=0,
             seed=params.seed,
             data_fraction=profile.initial.data_fraction,
+            songs_seed=params.seed,
         )
         if profile.initial.checkpoint:
             take_over(layout, recipe, at_home(profile.initial.checkpoint))

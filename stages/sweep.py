@@ -17,6 +17,7 @@ def main() -> None:
             speech_remix_prob=cell.speech_remix_prob,
             seed=cell.seed,
             data_fraction=cell.data_fraction,
+            songs_seed=layout.settings.params.seed,
         )
         run(layout, recipe, layout.run("initial"))
 

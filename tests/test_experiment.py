@@ -85,6 +85,13 @@ def test_a_share_of_the_songs_takes_their_copies_along(data: Data) -> None:
     assert set(validation.song) == {"D"}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cell_of_any_seed_hears_the_songs_its_initial_checkpoint_heard(data: Data, seed: int) -> None:
+    heard, _ = select_windows(recipe(data_fraction=0.3, songs_seed=42), data)
+    cell, _ = select_windows(recipe(data_fraction=0.6, songs_seed=42, seed=seed), data)
+    assert set(heard.song) < set(cell.song)
+
+
 def test_overfit_is_three_windows_in_a_row_of_one_song(data: Data) -> None:
     training, validation = select_windows(recipe(overfit=True), data)
     assert validation[["song", "start_sample"]].values.tolist() == [["A", 0], ["A", 22050], ["A", 44100]]

@@ -43,6 +43,8 @@ class Recipe:
     speech_remix_prob: float
     seed: int
     data_fraction: float = 1
+    songs_seed: int = 0
+    """Draws the songs of `data_fraction`: one for all trainings of a study, so that theirs are nested."""
     parts: tuple[str, ...] = ("train",)
     overfit: bool = False
 
@@ -179,7 +181,7 @@ def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFra
     if data.copies:
         windows = pd.concat([windows, read_windows(data.copies / "windows.csv")], ignore_index=True)
     train_windows = windows[windows.part.isin(recipe.parts)]
-    songs = training_songs(train_windows, recipe.data_fraction, recipe.seed)
+    songs = training_songs(train_windows, recipe.data_fraction, recipe.songs_seed)
     train_windows = train_windows[train_windows.song.isin(songs)].reset_index(drop=True)
     held_out = (windows.part == "valid") & (windows["copy"] == "") & ("valid" not in recipe.parts)
     return train_windows, windows[held_out].reset_index(drop=True)
