@@ -16,6 +16,7 @@ def main() -> None:
             **profile.augment.model_dump(),
             **profile.sad.model_dump(),
             target=layout.settings.params.target,
+            scratch=layout.scratch("augment"),
         )
 
 

@@ -11,7 +11,9 @@ def main() -> None:
     with stage() as layout:
         sad = layout.settings.profile.sad
         refuse_faults(layout.music)
-        windows = index_corpus(layout.music, layout.settings.params.target, sad.rule, sad.window_s, sad.step_s)
+        windows = index_corpus(
+            layout.music, layout.settings.params.target, **sad.model_dump(), scratch=layout.scratch("index")
+        )
         with publish(layout.index) as partial:
             windows.to_csv(partial, index=False)
 

@@ -66,6 +66,10 @@ class Layout:
         """The checkpoint of a training."""
         return self.data / "runs" / name
 
+    def scratch(self, stage: str) -> Path:
+        """What a stage keeps of its work, so that the next run goes on from there."""
+        return HOME / "scratch" / self.settings.params.profile / stage
+
     @property
     def reports(self) -> Path:
         """Scores, tables and figures of the active profile."""

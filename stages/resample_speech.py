@@ -10,7 +10,7 @@ def main() -> None:
     with stage() as layout:
         speech = layout.settings.profile.corpus.speech
         source = layout.speech_source if isinstance(speech, DemoSpeech) else at_home(speech.path)
-        resample_corpus(source, layout.speech)
+        resample_corpus(source, layout.speech, scratch=layout.scratch("resample_speech"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -46,14 +47,15 @@ def music(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def windows(music):
-    return index_corpus(music, "vocals", **SAD, jobs=1)
+def windows(music, tmp_path_factory):
+    return index_corpus(music, "vocals", **SAD, scratch=tmp_path_factory.mktemp("index"), jobs=1)
 
 
 @pytest.fixture(scope="module")
 def copies(music, windows, tmp_path_factory):
     root = tmp_path_factory.mktemp("augmented") / "copies"
-    make_copies(music, windows, root, [-2, 2], [0.9, 1.1], [-1, 1], "vocals", **SAD, jobs=2)
+    scratch = tmp_path_factory.mktemp("scratch")
+    make_copies(music, windows, root, [-2, 2], [0.9, 1.1], [-1, 1], "vocals", **SAD, scratch=scratch, jobs=2)
     return root
 
 
@@ -128,8 +130,9 @@ def test_loud_stems_are_turned_down_together(tmp_path):
     square = np.sign(sine(200)) * np.linspace(0.9, 0.999, N_SAMPLES)
     for song in ("train/A", "valid/B", "test/C"):
         write_song(tmp_path / "music" / song, vocals=square, drums=0.1 * square)
-    windows = index_corpus(tmp_path / "music", "vocals", **SAD, jobs=1)
-    make_copies(tmp_path / "music", windows, tmp_path / "copies", [2], [], [], "vocals", **SAD, jobs=1)
+    windows = index_corpus(tmp_path / "music", "vocals", **SAD, scratch=tmp_path / "scratch", jobs=1)
+    copies = tmp_path / "copies"
+    make_copies(tmp_path / "music", windows, copies, [2], [], [], "vocals", **SAD, scratch=tmp_path / "scratch", jobs=1)
     folder = tmp_path / "copies" / "train" / "A" / "pitch_+2"
     vocals, drums = (map_pcm16(folder / f"{stem}.wav").astype(int) for stem in ("vocals", "drums"))
     assert np.abs(vocals).max() == 32767
@@ -140,7 +143,30 @@ def test_loud_stems_are_turned_down_together(tmp_path):
 def test_without_rubberband_the_message_says_how_to_get_it(music, windows, tmp_path, monkeypatch):
     monkeypatch.setattr(augment.shutil, "which", lambda program: None)
     with pytest.raises(InputError, match="rubberband is not installed; install it: apt-get install rubberband-cli"):
-        make_copies(music, windows, tmp_path / "copies", [2], [], [], "vocals", jobs=1)
+        make_copies(music, windows, tmp_path / "copies", [2], [], [], "vocals", scratch=tmp_path / "scratch", jobs=1)
     assert os.listdir(tmp_path) == []
-    make_copies(music, windows, tmp_path / "shifts", [], [], [1], "vocals", **SAD, jobs=1)
+    make_copies(music, windows, tmp_path / "shifts", [], [], [1], "vocals", **SAD, scratch=tmp_path / "scratch", jobs=1)
     assert os.listdir(tmp_path / "shifts") == ["windows.csv"]
+
+
+def test_a_new_song_costs_itself_only_and_another_rule_no_audio(music, tmp_path):
+    """What is kept is recognised by its inode, and the result is that of a run with nothing kept."""
+    shutil.copytree(music, tmp_path / "music")
+
+    def copied(name, step_s=0.5, scratch="scratch"):
+        songs = index_corpus(tmp_path / "music", "vocals", window_s=1, step_s=step_s, scratch=tmp_path / "i", jobs=1)
+        options = {"window_s": 1, "step_s": step_s, "scratch": tmp_path / scratch, "jobs": 1}
+        make_copies(tmp_path / "music", songs, tmp_path / name, [2], [], [1], "vocals", **options)
+        found = sorted((tmp_path / name).rglob("*.wav"))
+        return {str(path.relative_to(tmp_path / name)): path.stat().st_ino for path in found}
+
+    before = copied("before")
+    shutil.copytree(tmp_path / "music/train/A", tmp_path / "music/train/new")
+    after = copied("after")
+    assert {path for path in after if path not in before} == {f"train/new/pitch_+2/{stem}.wav" for stem in STEMS}
+    assert copied("finer", step_s=0.25) == after
+    assert copied("again") == after
+    anew = copied("anew", scratch="other")
+    assert anew.keys() == after.keys()
+    for path in [*anew, "windows.csv"]:
+        assert (tmp_path / "again" / path).read_bytes() == (tmp_path / "anew" / path).read_bytes()

@@ -94,19 +94,19 @@ def music(tmp_path):
     return tmp_path
 
 
-def test_index_names_every_window(music):
+def test_index_names_every_window(music, tmp_path):
     write_pcm16(music / "train" / "B" / "vocals.wav", np.zeros((2, 88200)))
-    windows = index_corpus(music, "vocals", window_s=1, step_s=0.5, jobs=1)
+    windows = index_corpus(music, "vocals", window_s=1, step_s=0.5, scratch=tmp_path / "scratch", jobs=1)
     assert windows.columns.tolist() == ["part", "song", "copy", "start_sample"]
     expected = [(part, song, "", start) for part, song in (("test", "D"), ("train", "A"), ("valid", "C"))
                 for start in (0, 22050, 44100)]  # fmt: skip
     assert list(windows.itertuples(index=False, name=None)) == expected
-    assert windows.equals(index_corpus(music, "vocals", window_s=1, step_s=0.5, jobs=2))
+    assert windows.equals(index_corpus(music, "vocals", window_s=1, step_s=0.5, scratch=tmp_path / "other", jobs=2))
 
 
-def test_an_empty_index_is_refused(music):
+def test_an_empty_index_is_refused(music, tmp_path):
     with pytest.raises(InputError, match=r"train: empty index: no window of 6 s has enough bass"):
-        index_corpus(music, "bass", jobs=1)
+        index_corpus(music, "bass", scratch=tmp_path / "scratch", jobs=1)
     soundfile.write(music / "valid" / "C" / "vocals.wav", np.zeros((88200, 2)), 44100)
     with pytest.raises(InputError, match=r"valid: empty index.*vocals.*sad\.window_s"):
-        index_corpus(music, "vocals", window_s=1, jobs=1)
+        index_corpus(music, "vocals", window_s=1, scratch=tmp_path / "scratch", jobs=1)

@@ -21,6 +21,7 @@ STEMS = ("vocals", "drums", "bass", "other")
 # torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
 MAX_SINC_PHASES = 1000
 MP3_FRAME_SAMPLES = 1152
+WRITE_SAMPLES = 1 << 18
 
 Waveform = npt.NDArray[np.float32]
 
@@ -92,8 +93,11 @@ def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_R
     Values outside -1..1 are clipped. libsndfile's own conversion scales by 32767 on the way out and by 32768
     on the way in, which would make every pass a little quieter.
     """
-    steps = np.rint(np.asarray(waveform, dtype=np.float64).T * 32768)
-    soundfile.write(path, np.clip(steps, -32768, 32767).astype(np.int16), sample_rate, subtype="PCM_16", format="WAV")
+    samples = np.asarray(waveform).T
+    with soundfile.SoundFile(path, "w", sample_rate, samples.shape[1], subtype="PCM_16", format="WAV") as file:
+        for start in range(0, len(samples), WRITE_SAMPLES):
+            steps = np.rint(samples[start : start + WRITE_SAMPLES].astype(np.float64) * 32768)
+            file.write(np.clip(steps, -32768, 32767).astype(np.int16))
 
 
 def map_pcm16(path: Path) -> npt.NDArray[np.int16]:

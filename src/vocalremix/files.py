@@ -17,18 +17,27 @@ def publish(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial)
+    remove(partial)
     try:
         yield partial
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
     finally:
-        _remove(partial)
+        remove(partial)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_or_copy(path: Path, destination: Path) -> None:
+    """Give a file a second name, which takes no room; a copy where the file systems allow no link."""
+    try:
+        os.link(path, destination)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(path, destination)

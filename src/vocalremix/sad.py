@@ -4,18 +4,20 @@ Both rules cut each window into 10 chunks and keep it when more than half of the
 "Source activity detection").
 """
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from vocalremix import audio
 from vocalremix.audio import SAMPLE_RATE, Waveform, map_pcm16
 from vocalremix.corpus import PARTS, songs
 from vocalremix.errors import InputError
+from vocalremix.pieces import Piece, made
 
 Rule = Literal["amanteur", "paper"]
 
@@ -24,6 +26,7 @@ SILENT = 1e-5
 QUANTILE = 0.15
 FLOOR = 1e-3
 ACTIVE_SHARE = 0.5
+SOURCES = (Path(__file__), Path(audio.__file__))
 
 
 def salient_starts(
@@ -64,19 +67,23 @@ def index_corpus(
     rule: Rule = "amanteur",
     window_s: float = 6.0,
     step_s: float = 3.0,
+    *,
+    scratch: Path,
     jobs: int = -1,
 ) -> pd.DataFrame:
     """The window table of a corpus: columns part, song, copy ("" for the song itself) and start_sample.
 
-    Raises InputError where train, valid or test has no salient window of `target`.
+    What `scratch` keeps of each song spares the next call all songs that have not changed. Raises InputError where
+    train, valid or test has no salient window of `target`.
     """
     corpus = songs(root)
-    tasks = [delayed(song_starts)(song.folder / f"{target}.wav", rule, window_s, step_s) for song in corpus]
-    found = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-    progress = tqdm(found, total=len(tasks), desc="index", unit="song")
-    rows = [
-        (song.part, song.name, "", start) for song, starts in zip(corpus, progress, strict=True) for start in starts
-    ]
+    pieces = [starts_piece(song.folder / f"{target}.wav", rule, window_s, step_s) for song in corpus]
+    with made(pieces, scratch, "index", "song", jobs) as paths:
+        rows = [
+            (song.part, song.name, "", start)
+            for song, path in zip(corpus, paths, strict=True)
+            for start in read_starts(path)
+        ]
     windows = pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
     for part in PARTS:
         if part not in set(windows["part"]):
@@ -87,14 +94,38 @@ def index_corpus(
     return windows
 
 
-def song_starts(stem: Path, rule: Rule, window_s: float, step_s: float) -> list[int]:
-    """`salient_starts` of a stem on disk."""
-    return salient_starts(load(stem), SAMPLE_RATE, rule, window_s, step_s)
+def starts_piece(stem: Path, rule: Rule, window_s: float, step_s: float, shift: int = 0) -> Piece:
+    """The `salient_starts` of a stem on disk as a piece of work for `read_starts`.
+
+    With a `shift` in samples, those of the stem that much later, silent where it has nothing, told in the stem's own
+    samples.
+    """
+    make = partial(_write_starts, stem, rule, window_s, step_s, shift)
+    return Piece(make, (stem, *SOURCES), (rule, window_s, step_s, shift))
+
+
+def read_starts(path: Path) -> list[int]:
+    """What a `starts_piece` found."""
+    starts: list[int] = json.loads(path.read_text())
+    return starts
+
+
+def _write_starts(stem: Path, rule: Rule, window_s: float, step_s: float, shift: int, path: Path) -> None:
+    starts = salient_starts(_shift(load(stem), shift), SAMPLE_RATE, rule, window_s, step_s)
+    path.write_text(json.dumps([start - shift for start in starts]))
+
+
+def _shift(waveform: Waveform, shift: int) -> Waveform:
+    """The same length, `shift` samples later, zeros where nothing is left."""
+    n_samples = waveform.shape[1]
+    padded = np.pad(waveform, ((0, 0), (max(shift, 0), max(-shift, 0))))
+    return padded[:, :n_samples] if shift > 0 else padded[:, -shift : n_samples - shift]
 
 
 def load(stem: Path) -> Waveform:
     """A stem of the corpus as `(channels, samples)` in -1..1."""
-    waveform: Waveform = np.ascontiguousarray(map_pcm16(stem).T).astype(np.float32) / np.float32(32768)
+    samples = map_pcm16(stem).T
+    waveform: Waveform = np.multiply(samples, np.float32(1 / 32768), dtype=np.float32, order="C")
     return waveform
 
 

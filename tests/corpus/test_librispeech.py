@@ -37,7 +37,7 @@ def test_one_file_per_speaker_and_a_table_that_finds_every_utterance(tmp_path):
     write(tmp_path / "source" / "ann" / "a.flac", seconds=0.5, peak=0.5)
     write(tmp_path / "source" / "ann" / "b.wav", sample_rate=22050, seed=1)
     write(tmp_path / "source" / "bob" / "c.wav", seconds=1, sample_rate=44100, seed=2)
-    resample_corpus(tmp_path / "source", tmp_path / "speech", jobs=1)
+    resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     assert sorted(os.listdir(tmp_path / "speech")) == ["ann.wav", "bob.wav", "utterances.csv"]
     table = pd.read_csv(tmp_path / "speech" / "utterances.csv")
     assert table.columns.tolist() == ["speaker", "utterance", "start_sample", "n_samples", "peak"]
@@ -60,7 +60,7 @@ def test_resampling_agrees_with_scipy(tmp_path):
     speech = 0.2 * np.sin(2 * np.pi * 300 * seconds) + 0.2 * np.sin(2 * np.pi * 3000 * seconds)
     (tmp_path / "source").mkdir()
     soundfile.write(tmp_path / "source" / "a.wav", speech, 16000)
-    resample_corpus(tmp_path / "source", tmp_path / "speech", jobs=1)
+    resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     stored = map_pcm16(tmp_path / "speech" / "source.wav")[:, 0] / 32768
     np.testing.assert_allclose(stored[2000:-2000], resample_poly(speech, 441, 160)[2000:-2000], atol=2e-3)
 
@@ -68,7 +68,7 @@ def test_resampling_agrees_with_scipy(tmp_path):
 def test_several_channels_are_averaged(tmp_path):
     (tmp_path / "ann").mkdir()
     soundfile.write(tmp_path / "ann" / "a.wav", np.tile([0.5, -0.25], (44100, 1)), 44100)
-    resample_corpus(tmp_path / "ann", tmp_path / "speech", jobs=1)
+    resample_corpus(tmp_path / "ann", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     np.testing.assert_allclose(map_pcm16(tmp_path / "speech" / "ann.wav") / 32768, 0.125, atol=1e-4)
 
 
@@ -76,7 +76,7 @@ def test_overshoot_is_scaled_and_not_clipped(tmp_path):
     square = np.where(np.arange(16000) // 40 % 2, 1.0, -1.0) * (1 - 2**-15)
     (tmp_path / "ann").mkdir()
     soundfile.write(tmp_path / "ann" / "a.wav", square, 16000)
-    resample_corpus(tmp_path / "ann", tmp_path / "speech", jobs=1)
+    resample_corpus(tmp_path / "ann", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     stored = map_pcm16(tmp_path / "speech" / "ann.wav")[:, 0]
     assert np.abs(stored.astype(int)).max() == 32767
     assert np.sum(np.abs(stored.astype(int)) > 32700) < 0.02 * len(stored)
@@ -84,15 +84,16 @@ def test_overshoot_is_scaled_and_not_clipped(tmp_path):
 
 def test_what_cannot_be_used_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no speech found; corpus\.speech\.path"):
-        resample_corpus(tmp_path, tmp_path / "speech", jobs=1)
+        resample_corpus(tmp_path, tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     write(tmp_path / "source" / "ann" / "a.wav")
     (tmp_path / "source" / "ann" / "b.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"b\.wav: not an audio file"):
-        resample_corpus(tmp_path / "source", tmp_path / "speech", jobs=1)
+        resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     soundfile.write(tmp_path / "source" / "ann" / "b.wav", np.zeros(1000), 16000)
     with pytest.raises(InputError, match=r"b\.wav: silent"):
-        resample_corpus(tmp_path / "source", tmp_path / "speech", jobs=1)
-    assert os.listdir(tmp_path) == ["source"]
+        resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
+    assert sorted(os.listdir(tmp_path)) == ["scratch", "source"]
+    assert not os.listdir(tmp_path / "scratch")
 
 
 def test_real_librispeech(real_data):
@@ -127,3 +128,20 @@ def test_a_part_of_librispeech_is_fetched_and_checked(tmp_path, first, message):
             with pytest.raises(InputError, match=message):
                 obtain_librispeech(*arguments)
             assert os.listdir(tmp_path) == ["scratch"]
+
+
+def test_a_new_utterance_costs_its_speaker_only(tmp_path):
+    for speaker in ("ann", "bob", "cy"):
+        write(tmp_path / "source" / speaker / "a.wav")
+
+    def resampled(name):
+        resample_corpus(tmp_path / "source", tmp_path / name, scratch=tmp_path / "scratch", jobs=1)
+        return {path.name: path.stat().st_ino for path in (tmp_path / name).glob("*.wav")}
+
+    before = resampled("before")
+    write(tmp_path / "source" / "bob" / "b.wav")
+    after = resampled("after")
+    assert {name for name in after if after[name] != before[name]} == {"bob.wav"}
+    resample_corpus(tmp_path / "source", tmp_path / "anew", scratch=tmp_path / "other", jobs=2)
+    for name in (*after, "utterances.csv"):
+        assert (tmp_path / "after" / name).read_bytes() == (tmp_path / "anew" / name).read_bytes()

@@ -25,7 +25,7 @@ from vocalremix.audio import (
 )
 from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, subfolders
 from vocalremix.errors import InputError
-from vocalremix.files import publish
+from vocalremix.files import link_or_copy, publish
 
 # A lossless mixture stays below -60 dB, a lossy one near -30 dB; a mixture one dB louder than the sum makes -18 dB.
 MIXTURE_TOLERANCE_DB = -25.0
@@ -167,12 +167,9 @@ def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path
 def _place(path: Path, destination: Path, link: bool) -> None:
     # the files of somebody else are theirs to change
     if link and path.stat().st_uid == os.geteuid():
-        try:
-            os.link(path.resolve(), destination)
-            return
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copyfile(path, destination)
+        link_or_copy(path.resolve(), destination)
+    else:
+        shutil.copyfile(path, destination)
 
 
 def _is_in_layout(path: Path) -> bool:

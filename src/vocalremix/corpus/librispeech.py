@@ -4,23 +4,26 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from vocalremix import audio
 from vocalremix.archive import obtain
 from vocalremix.audio import SAMPLE_RATE, read, resample
 from vocalremix.corpus import AUDIO_SUFFIXES
 from vocalremix.errors import InputError
-from vocalremix.files import publish
+from vocalremix.files import link_or_copy, publish
+from vocalremix.pieces import Piece, made
 
 # 16 kHz FLAC against what it is packed in (nothing is gained), and against 44.1 kHz PCM16
 UNPACKED_SIZE = 1.1
 RESAMPLED_SIZE = 5.5
+SPEECH, TABLE = "speech.wav", "utterances.csv"
+SOURCES = (Path(__file__), Path(audio.__file__))
 
 
 @dataclass(frozen=True, order=True)
@@ -80,24 +83,33 @@ def write_listing(source: Path, destination: Path) -> None:
         pd.DataFrame(rows, columns=["speaker", "utterance", "n_bytes"]).to_csv(partial / "listing.csv", index=False)
 
 
-def resample_corpus(source: Path, destination: Path, sample_rate: int = SAMPLE_RATE, jobs: int = -1) -> None:
+def resample_corpus(
+    source: Path, destination: Path, sample_rate: int = SAMPLE_RATE, *, scratch: Path, jobs: int = -1
+) -> None:
     """Write `<speaker>.wav` (mono PCM16, all utterances end to end) and utterances.csv to `destination`.
 
     The table's columns are speaker, utterance, start_sample, n_samples and peak, the largest absolute value of what
-    is stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time. Raises InputError
-    where there is no utterance, and for one that is unreadable or silent.
+    is stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time; what `scratch` keeps
+    of them spares the next call all that have not changed. Raises InputError where there is no utterance, and for
+    one that is unreadable or silent.
     """
     groups = itertools.groupby(utterances(source), key=lambda utterance: utterance.speaker)
-    with publish(destination) as partial:
-        partial.mkdir()
-        tasks = [
-            delayed(_resample_speaker)(list(group), partial / f"{speaker}.wav", sample_rate)
-            for speaker, group in groups
-        ]
-        tables = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-        rows = [row for table in tqdm(tables, total=len(tasks), desc="resample", unit="speaker") for row in table]
-        columns = ["speaker", "utterance", "start_sample", "n_samples", "peak"]
-        pd.DataFrame(rows, columns=columns).to_csv(partial / "utterances.csv", index=False)
+    spoken = {speaker: tuple(group) for speaker, group in groups}
+    pieces = [
+        Piece(
+            partial(_resample_speaker, group, sample_rate),
+            (*(utterance.path for utterance in group), *SOURCES),
+            (speaker, [utterance.name for utterance in group], sample_rate),
+        )
+        for speaker, group in spoken.items()
+    ]
+    with publish(destination) as root, made(pieces, scratch, "resample", "speaker", jobs) as paths:
+        root.mkdir()
+        for speaker, path in zip(spoken, paths, strict=True):
+            link_or_copy(path / SPEECH, root / f"{speaker}.wav")
+        text = {"speaker": str, "utterance": str}
+        tables = [pd.read_csv(path / TABLE, dtype=text) for path in paths]
+        pd.concat(tables).to_csv(root / TABLE, index=False)
 
 
 def _check_headers(source: Path) -> None:
@@ -115,11 +127,10 @@ def _speaker(path: Path) -> str:
     return match[1] if match else path.parent.resolve().name
 
 
-def _resample_speaker(
-    spoken: Sequence[Utterance], destination: Path, sample_rate: int
-) -> list[tuple[str, str, int, int, float]]:
+def _resample_speaker(spoken: Sequence[Utterance], sample_rate: int, folder: Path) -> None:
     rows = []
-    with soundfile.SoundFile(destination, "w", sample_rate, channels=1, subtype="PCM_16") as file:
+    folder.mkdir()
+    with soundfile.SoundFile(folder / SPEECH, "w", sample_rate, channels=1, subtype="PCM_16") as file:
         for utterance in spoken:
             waveform, from_rate = read(utterance.path)
             mono = resample(waveform.mean(axis=0, keepdims=True), from_rate, sample_rate)[0]
@@ -130,4 +141,5 @@ def _resample_speaker(
                 raise InputError(f"{utterance.path}: silent; remove it")
             rows.append((utterance.speaker, utterance.name, file.tell(), len(steps), peak / 32768))
             file.write(steps)
-    return rows
+    columns = ["speaker", "utterance", "start_sample", "n_samples", "peak"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / TABLE, index=False)
