@@ -26,6 +26,7 @@ lint: setup
 
 bench: setup
 	python -m benchmarks
+	python -m benchmarks.scale
 
 coverage: setup
 	python -m benchmarks.coverage

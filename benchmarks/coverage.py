@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.signal import lfilter
 from tqdm import tqdm
 
-from benchmarks.__main__ import line, write
+from benchmarks.page import line, write
 from vocalremix.report.figures import BLUE, GREEN, GREY, STYLE, VERMILION, WIDTH_IN
 from vocalremix.statistics import (
     ConfidenceInterval,
