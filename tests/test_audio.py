@@ -118,3 +118,20 @@ def test_a_variable_bit_rate_mp3_without_a_table_of_contents_is_read_to_its_end(
     subprocess.run(command, check=True)
     assert soundfile.info(tmp_path / "a.mp3").frames < 9 * 44100, "libsndfile alone would do"
     assert audio.read(tmp_path / "a.mp3")[0].shape[1] == pytest.approx(10 * 44100, abs=4 * 1152)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.m4a"])
+def test_blocks_are_the_whole_file(tmp_path, noise, name):
+    source, path = tmp_path / "source.wav", tmp_path / name
+    soundfile.write(source, np.tile(noise.T, (3, 1)) / 2, 44100)
+    if name == "a.m4a":
+        subprocess.run(["ffmpeg", "-v", "error", "-i", source, "-c:a", "alac", path], check=True)
+    else:
+        soundfile.write(path, soundfile.read(source)[0], 44100)
+    whole = soundfile.read(source if name == "a.m4a" else path, dtype="float32")[0].T
+    assert audio.read_header(path) == audio.Header(44100, 2, None if name == "a.m4a" else whole.shape[1])
+    blocks = list(audio.read_blocks(path, 10_000))
+    assert {block.shape[1] for block in blocks[:-1]} == {10_000}
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole)
+    if name != "a.mp3":  # libsndfile says itself that its seeking there is fuzzy
+        np.testing.assert_array_equal(next(audio.read_blocks(path, 10_000, start=12_345)), whole[:, 12_345:22_345])

@@ -1,11 +1,15 @@
 """Reading, writing and resampling audio; sample rates and shapes are checked here, once."""
 
 import json
+import os
 import re
 import shutil
 import struct
 import subprocess
+import tempfile
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,10 +24,19 @@ SAMPLE_RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
 # torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
 MAX_SINC_PHASES = 1000
-MP3_FRAME_SAMPLES = 1152
-WRITE_SAMPLES = 1 << 18
+MP3_HEAD_BYTES = 200
+READ_SAMPLES = WRITE_SAMPLES = 1 << 18
 
 Waveform = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: rate in Hz, channels, samples per channel (None where only decoding tells)."""
+
+    sample_rate: int
+    channels: int
+    n_samples: int | None
 
 
 def read(path: Path) -> tuple[Waveform, int]:
@@ -32,25 +45,43 @@ def read(path: Path) -> tuple[Waveform, int]:
     Returns the waveform, `(channels, samples)` float32 in -1..1, and its sample rate in Hz. Raises InputError
     for a file that is missing, unreadable, truncated or empty.
     """
+    blocks = list(read_blocks(path, READ_SAMPLES))
+    return np.concatenate(blocks, axis=1), read_header(path).sample_rate
+
+
+def read_header(path: Path) -> Header:
+    """The header of any file that libsndfile or ffmpeg decodes; InputError where it is unreadable or cut short."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: empty, 0 bytes")
         with soundfile.SoundFile(path) as file:
             refuse_truncated(path, file.extra_info)
-            samples = file.read(dtype="float32", always_2d=True)
-            if len(samples) != file.frames:
-                raise InputError(f"{path}: truncated, {len(samples)} of {file.frames} samples could be read")
-            sample_rate = file.samplerate
-            is_mp3 = file.format == "MP3"
-        if is_mp3:
-            # of one without a table of contents, libsndfile guesses the length and stops there
-            whole, _ = _decode_with_ffmpeg(path)
-            samples = whole if len(whole) > len(samples) + MP3_FRAME_SAMPLES else samples
+            if file.frames == 0:
+                raise InputError(f"{path}: holds no audio")
+            is_exact = file.format != "MP3" or _tells_its_length(path) or shutil.which("ffmpeg") is None
+            return Header(file.samplerate, file.channels, file.frames if is_exact else None)
     except soundfile.LibsndfileError:
-        samples, sample_rate = _decode_with_ffmpeg(path)
-    if len(samples) == 0:
+        return _probe(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_blocks(path: Path, block_samples: int, start: int = 0) -> Iterator[Waveform]:
+    """Blocks of `(channels, block_samples)` float32 from sample `start` on, the last one shorter.
+
+    Raises InputError as `read_header` does, and after the last whole block of a file whose end is missing.
+    """
+    header = read_header(path)
+    n_samples = start
+    for block in (_decode if header.n_samples is None else _read)(path, header, block_samples, start):
+        n_samples += block.shape[1]
+        yield block
+    if header.n_samples is not None and n_samples < header.n_samples:
+        raise InputError(f"{path}: truncated, {n_samples} of {header.n_samples} samples could be read")
+    if n_samples == 0:
         raise InputError(f"{path}: holds no audio")
-    return np.ascontiguousarray(samples.T), sample_rate
 
 
 def refuse_truncated(path: Path, log: str) -> None:
@@ -64,27 +95,67 @@ def refuse_truncated(path: Path, log: str) -> None:
             raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
 
 
-def _decode_with_ffmpeg(path: Path) -> tuple[Waveform, int]:
-    """Returns `(samples, channels)` and the sample rate of the file's first audio stream."""
+def _tells_its_length(mp3: Path) -> bool:
+    """Whether the first frame says how many there are; if not, libsndfile guesses, and stops there."""
+    with mp3.open("rb") as file:
+        tag = file.read(10)
+        # a tag tells its size in four bytes of seven bits
+        size = (
+            sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:]))) if tag[:3] == b"ID3" else -len(tag)
+        )
+        file.seek(size, os.SEEK_CUR)
+        frame = file.read(MP3_HEAD_BYTES)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+
+
+def _read(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
+    n_samples = start
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(start)
+            while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
+                n_samples += len(block)
+                yield np.ascontiguousarray(block.T)
+    except (soundfile.LibsndfileError, OSError) as error:
+        read = f"after {n_samples} of {header.n_samples} samples"
+        raise InputError(f"{path}: damaged or truncated {read} ({error})") from error
+
+
+def _probe(path: Path) -> Header:
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
-    probe = subprocess.run(
+    shown = subprocess.run(
         ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream", str(path)],
         capture_output=True,
         text=True,
     )
-    streams = json.loads(probe.stdout or "{}").get("streams")
-    if probe.returncode != 0 or not streams:
+    streams = json.loads(shown.stdout or "{}").get("streams")
+    if shown.returncode != 0 or not streams:
         raise InputError(f"{path}: not an audio file that libsndfile or ffmpeg can read")
-    decoded = subprocess.run(
-        ["ffmpeg", "-v", "error", "-xerror", "-i", str(path), "-map", "0:a:0", "-f", "f32le", "-"], capture_output=True
-    )
-    if decoded.returncode != 0:
-        reason = decoded.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(f"{path}: damaged or truncated; ffmpeg says {reason[-1] if reason else 'nothing'!r}")
-    samples = np.frombuffer(bytearray(decoded.stdout), dtype="<f4").reshape(-1, int(streams[0]["channels"]))
-    return samples, int(streams[0]["sample_rate"])
+    return Header(int(streams[0]["sample_rate"]), int(streams[0]["channels"]), None)
+
+
+def _decode(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
+    command = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate), "-i", str(path)]
+    command += ["-map", "0:a:0", "-f", "f32le", "-"]
+    n_bytes = 4 * header.channels * block_samples
+    with (
+        # a pipe that nobody reads would stop ffmpeg after many complaints
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, stdin=subprocess.DEVNULL) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while block := process.stdout.read(n_bytes):
+                yield np.ascontiguousarray(np.frombuffer(block, dtype="<f4").reshape(-1, header.channels).T)
+        finally:
+            process.stdout.close()
+            process.wait()
+        if process.returncode != 0:
+            complaints.seek(0)
+            reason = complaints.read().decode(errors="replace").strip().splitlines() or ["nothing"]
+            raise InputError(f"{path}: damaged or truncated; ffmpeg says {reason[-1]!r}")
 
 
 def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> None:

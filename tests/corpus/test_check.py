@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ import pytest
 import soundfile
 from scipy.signal import lfilter, resample_poly
 
-from vocalremix.audio import STEMS, read
+from vocalremix.audio import STEMS
 from vocalremix.corpus import check as checking
 from vocalremix.corpus.check import check, check_quick, refuse_faults
-from vocalremix.corpus.check.blocks import read_blocks, read_header
 from vocalremix.corpus.check.levels import FULL_SCALE, FlatTops, Levels, SalientWindows
 from vocalremix.corpus.check.official import MIXTURE_ERRATA, SALIENT_WINDOWS
 from vocalremix.corpus.demo import make_music
@@ -886,25 +884,3 @@ def test_salient_windows_are_those_of_the_whole(sample_rate):
     for block in np.array_split(waveform, 7, axis=1):
         windows.add(block)
     assert windows.count == len(salient_starts(waveform, sample_rate)) > 0
-
-
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "m4a"])
-def test_blocks_are_the_whole_file(suffix, tmp_path):
-    path, source = tmp_path / f"a.{suffix}", tmp_path / "source.wav"
-    soundfile.write(source, make_stems(0)["vocals"], RATE)
-    if suffix == "m4a":
-        subprocess.run(["ffmpeg", "-v", "error", "-i", source, "-c:a", "alac", path], check=True)
-    else:
-        soundfile.write(path, soundfile.read(source)[0], RATE)
-    whole, sample_rate = read(path)
-    header = read_header(path)
-    assert (header.sample_rate, header.channels) == (sample_rate, 2)
-    assert header.n_samples == (None if suffix in ("mp3", "m4a") else whole.shape[1])
-    blocks = list(read_blocks(path, 10_000))
-    assert {block.shape[1] for block in blocks[:-1]} == {10_000}
-    joined = np.concatenate(blocks, axis=1)
-    if suffix == "mp3":  # of which ffmpeg keeps another beginning than libsndfile
-        assert abs(joined.shape[1] - whole.shape[1]) <= 1152
-    else:
-        np.testing.assert_array_equal(joined, whole)
-        np.testing.assert_array_equal(next(read_blocks(path, 10_000, start=12_345)), whole[:, 12_345:22_345])

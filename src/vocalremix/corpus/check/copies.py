@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import correlate, resample_poly
 
-from vocalremix.corpus.check.blocks import read_blocks
+from vocalremix.audio import read_blocks
 from vocalremix.corpus.check.levels import ENVELOPE_HOP_S
 
 ALIKE = 0.7

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform
-from vocalremix.corpus.check.blocks import Header, read_blocks, read_header
+from vocalremix.audio import SAMPLE_RATE, STEMS, Header, Waveform, read_blocks, read_header
 from vocalremix.corpus.check.findings import Finding, Severity, SongFiles, counted
 from vocalremix.corpus.check.levels import (
     BLOCK_HOPS,
