@@ -135,3 +135,22 @@ def test_blocks_are_the_whole_file(tmp_path, noise, name):
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole)
     if name != "a.mp3":  # libsndfile says itself that its seeking there is fuzzy
         np.testing.assert_array_equal(next(audio.read_blocks(path, 10_000, start=12_345)), whole[:, 12_345:22_345])
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(44100, 44100), (48000, 44100), (44100, 8000), (22050, 44100)])
+@pytest.mark.parametrize("sizes", [[88200], [1, 500, 40_000, 3, 30_000], [700] * 100])
+def test_resampling_in_blocks_is_resampling_the_whole(from_rate, to_rate, sizes):
+    check_blocks(from_rate, to_rate, sizes)
+
+
+@pytest.mark.parametrize("sizes", [[200_000], [50_000] * 4])
+def test_resampling_in_blocks_between_odd_rates(sizes):
+    check_blocks(44101, 44100, sizes)
+
+
+def check_blocks(from_rate, to_rate, sizes):
+    waveform = np.random.default_rng(0).uniform(-1, 1, (2, sum(sizes))).astype(np.float32)
+    blocks = np.split(waveform, np.cumsum(sizes)[:-1], axis=1)
+    pieces = list(audio.resample_blocks(blocks, from_rate, to_rate))
+    assert len(pieces) <= len(sizes) + 1
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), audio.resample(waveform, from_rate, to_rate), atol=2e-6)

@@ -104,6 +104,38 @@ def test_recordings_come_back_at_their_own_rate_length_and_channels(channels: in
     np.testing.assert_allclose(target[:, inner], waveform[:, inner], atol=0.02)
 
 
+@pytest.mark.parametrize("sizes", [[1], [99], [100], [101], [50, 50], [1] * 333, [400, 7, 600], [1000, 1]])
+@pytest.mark.parametrize("hop_s", [0.007, 0.05, 0.1])
+def test_a_stream_is_the_whole(sizes: list[int], hop_s: float) -> None:
+    class Swapped(Recorder):
+        """Gives each chunk an estimate that depends on where it begins."""
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture.flip(-1)
+
+    separator = Separator(Swapped(), hop_s=hop_s, batch_size=3)
+    waveform = noise(sum(sizes))
+    pieces = list(separator.stream(np.split(waveform, np.cumsum(sizes)[:-1], axis=1)))
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), separator.separate(waveform))
+    assert len(pieces) == 1 + -(-max(sum(sizes) - 100, 0) // round(1000 * hop_s))
+
+
+def test_bf16_is_close_and_says_so() -> None:
+    class Product(torch.nn.Module):
+        """A matrix product, which autocast computes in bf16."""
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture @ torch.eye(100)
+
+    waveform = noise(500)
+    options = {"sample_rate": 1000, "chunk_samples": 100}
+    exact = Separator(Product(), **options).separate(waveform)  # type: ignore[arg-type]
+    rounded = Separator(Product(), precision="bf16", **options).separate(waveform)  # type: ignore[arg-type]
+    np.testing.assert_allclose(exact, waveform, atol=1e-6)
+    assert 1e-4 < np.abs(rounded - waveform).max() < 4e-3
+    assert rounded.dtype == np.float32
+
+
 def test_progress_counts_chunks(capsys: pytest.CaptureFixture[str]) -> None:
     separator = Separator(Recorder(), hop_s=0.1)
     separator.separate(noise(1000))

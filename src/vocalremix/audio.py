@@ -1,6 +1,7 @@
 """Reading, writing and resampling audio; sample rates and shapes are checked here, once."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import struct
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,8 @@ SAMPLE_RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
 # torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
 MAX_SINC_PHASES = 1000
+# torchaudio's filter reaches 6 samples of the lower rate to both sides, scipy's 10
+FILTER_SAMPLES = 12
 MP3_HEAD_BYTES = 200
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
 
@@ -202,6 +205,27 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
 
     resampled: Waveform = sinc_resample(torch.from_numpy(waveform), from_rate, to_rate).numpy()
     return resampled
+
+
+def resample_blocks(blocks: Iterable[Waveform], from_rate: int, to_rate: int) -> Iterator[Waveform]:
+    """`resample` of a waveform that comes in blocks: together the pieces are what it gives for the whole."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    ratio = Fraction(to_rate, from_rate)
+    into, out_of = ratio.numerator, ratio.denominator
+    # blocks overlap by what the filter reaches; they begin where input and output samples coincide
+    reach = out_of * math.ceil(FILTER_SAMPLES * max(1.0, from_rate / to_rate) / out_of)
+    held, first, done = np.zeros((0, 0), np.float32), 0, 0
+    for block in blocks:
+        held = np.concatenate([held, block], axis=1) if held.size else block
+        ready = (first + held.shape[1] - reach) // out_of * out_of
+        if ready > done:
+            resampled = resample(held, from_rate, to_rate)
+            yield resampled[:, (done - first) // out_of * into : (ready - first) // out_of * into]
+            spare = max(ready - reach - first, 0)
+            held, first, done = held[:, spare:], first + spare, ready
+    yield resample(held, from_rate, to_rate)[:, (done - first) // out_of * into :]
 
 
 def to_stereo(waveform: Waveform, name: str) -> Waveform:

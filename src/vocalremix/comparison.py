@@ -120,7 +120,7 @@ def compare(
     name_a, name_b
         What A and B are called; default the last part of the path that says something.
     separator_options
-        Of `Separator`, for checkpoints: hop_s, batch_size, device.
+        Of `Separator`, for checkpoints: hop_s, batch_size, device, precision.
 
     Raises InputError for what is missing, ambiguous, unreadable or of another length, and where no song is left.
     """

@@ -40,11 +40,20 @@ def choose_devices(compute: Compute) -> Devices:
         count = available if compute.devices == "auto" else compute.devices
         if count > available:
             raise InputError(f"compute.devices: {count}, but only {available} CUDA devices are visible")
-    has_bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if compute.precision == "bf16" and accelerator == "cuda" and not has_bf16:
-        raise InputError("compute.precision: bf16, but this GPU has no bf16; set it to 32 or auto")
-    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and has_bf16)
+    if compute.precision == "bf16":
+        refuse_missing_bf16(accelerator)
+    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and accelerator == "cuda" and _has_bf16())
     return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true", choose_threads(compute, count))
+
+
+def refuse_missing_bf16(accelerator: str) -> None:
+    """Raise InputError for "cuda" where the GPU has no bf16; a CPU computes it in any case, if not always faster."""
+    if accelerator == "cuda" and not _has_bf16():
+        raise InputError("precision: bf16, but this GPU has no bf16; set it to 32 or auto")
+
+
+def _has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def choose_threads(compute: Compute, n_processes: int = 1) -> int:

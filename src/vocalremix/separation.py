@@ -1,18 +1,24 @@
 """Separation of whole songs: overlapping chunks through a model, added up and divided by the true window sum."""
 
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 import torch
 from tqdm import tqdm
 
 from vocalremix import checkpoint
-from vocalremix.audio import SAMPLE_RATE, Waveform, resample, to_stereo
-from vocalremix.compute import choose_device
+from vocalremix.audio import SAMPLE_RATE, Waveform, read_blocks, read_header, resample_blocks, to_stereo
+from vocalremix.compute import choose_device, refuse_missing_bf16
 from vocalremix.errors import InputError
 
+BLOCK_SAMPLES = 1 << 20
+WAV_BYTES = 0xFFFF0000
 CHUNK_SAMPLES = 134144  # 263 STFT frames of 512 samples, about 3 s: the crop of the thesis
 
 
@@ -29,11 +35,13 @@ class Separator:
         Chunks per call of the model.
     device
         "cpu", "cuda", "cuda:1" or "auto" (a GPU where there is one).
+    precision
+        Of matrix products and LSTMs: "32", or "bf16", which is faster where the hardware has it.
     sample_rate, chunk_samples
         Default to the model's own, for a plain module to 44.1 kHz and 134,144 samples.
 
     Raises InputError for a hop that is not positive or longer than a chunk, a batch size below one, a chunk length
-    that the model does not take, and a device that is not there.
+    that the model does not take, a device that is not there, and bf16 on a GPU without it.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Separator:
         hop_s: float | None = None,
         batch_size: int = 8,
         device: str = "cpu",
+        precision: Literal["32", "bf16"] = "32",
         sample_rate: int | None = None,
         chunk_samples: int | None = None,
     ) -> None:
@@ -55,7 +64,9 @@ class Separator:
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: it must be at least 1")
         self.batch_size = batch_size
-        self.device = choose_device(device)
+        self.device, self.precision = choose_device(device), precision
+        if precision == "bf16":
+            refuse_missing_bf16(self.device.type)
         self.model = model.to(self.device).eval()
         # A Hann window, as a chunk's estimate is worst at its ends, where the model has heard one side only. Taken at
         # half samples it is zero nowhere, so that it can be divided by even where only one chunk reaches.
@@ -87,41 +98,65 @@ class Separator:
             return torch.from_numpy(self.separate(waveform.detach().cpu().numpy(), progress)).to(waveform.device)
         if waveform.ndim != 2 or waveform.size == 0:
             raise InputError(f"expected a waveform (channels, samples) with samples, got shape {waveform.shape}")
-        n_channels, n_samples = waveform.shape
-        starts = self._starts(n_samples)
-        target = np.empty((n_channels, n_samples), np.float32)
-        # Sums over the chunk's span that is not final yet. float64: the window is tiny at its ends.
-        weighted, weights = np.zeros((n_channels, self.chunk_samples)), np.zeros(self.chunk_samples)
-        done = 0
-        with tqdm(total=len(starts), desc="separate", unit="chunk", disable=not progress) as bar:
-            for first in range(0, len(starts), self.batch_size):
-                batch = starts[first : first + self.batch_size]
-                for start, estimate in zip(batch, self._estimate(waveform, batch), strict=True):
-                    final = start - done
-                    target[:, done:start] = weighted[:, :final] / weights[:final]
-                    weighted, weights = _advance(weighted, final), _advance(weights, final)
-                    weighted += self.window * estimate
-                    weights += self.window
-                    done = start
-                    bar.update()
-        rest = n_samples - done
-        target[:, done:] = weighted[:, :rest] / weights[:rest]
-        return target
+        pieces = self.stream([np.asarray(waveform, np.float32)])
+        bar = self.progress(pieces, waveform.shape[1], self.sample_rate) if progress else pieces
+        return np.concatenate(list(bar), axis=1)
 
-    def _starts(self, n_samples: int) -> list[int]:
-        """First samples of the chunks; the last chunk ends with the song, so that it hears music, not padding."""
-        last = max(n_samples - self.chunk_samples, 0)
-        return [*range(0, last, self.hop_samples), last]
+    def stream(self, blocks: Iterable[Waveform]) -> Iterator[Waveform]:
+        """The target of a mixture that comes in blocks, as one piece for each chunk; both `(channels, samples)`.
+
+        Together the pieces are as long as the blocks, and what `separate` gives for the whole. Memory holds one batch
+        of chunks and one block, however long the mixture is.
+        """
+        # Sums over the chunk's span that is not final yet. float64: the window is tiny at its ends.
+        weighted, weights = np.zeros(0), np.zeros(self.chunk_samples)
+        done = n_samples = 0
+        chunks = self._chunks(blocks)
+        while batch := list(itertools.islice(chunks, self.batch_size)):
+            for (start, chunk), estimate in zip(batch, self._estimate([chunk for _, chunk in batch]), strict=True):
+                n_samples = start + chunk.shape[1]
+                if not weighted.size:
+                    weighted = np.zeros(estimate.shape)
+                else:
+                    yield _quotient(weighted, weights, start - done)
+                    weighted, weights = _advance(weighted, start - done), _advance(weights, start - done)
+                weighted += self.window * estimate
+                weights += self.window
+                done = start
+        yield _quotient(weighted, weights, n_samples - done)
+
+    def progress(self, pieces: Iterable[Waveform], n_samples: int | None, sample_rate: int) -> Iterable[Waveform]:
+        """Show a bar over the pieces that `stream` makes of so many samples at that rate."""
+        total = None
+        if n_samples is not None:
+            to_come = n_samples * self.sample_rate / sample_rate - self.chunk_samples
+            total = 1 + math.ceil(max(to_come, 0) / self.hop_samples)
+        bar: Iterable[Waveform] = tqdm(pieces, total=total, desc="separate", unit="chunk")
+        return bar
+
+    def _chunks(self, blocks: Iterable[Waveform]) -> Iterator[tuple[int, Waveform]]:
+        """First sample and waveform of each chunk; the last ends with the song, so that it hears music, not padding."""
+        held, first, start = np.zeros((0, 0), np.float32), 0, 0
+        for block in blocks:
+            held = np.concatenate([held, block], axis=1) if held.size else block
+            while first + held.shape[1] > start + self.chunk_samples:
+                yield start, held[:, start - first :][:, : self.chunk_samples]
+                start += self.hop_samples
+            spare = max(min(start - first, held.shape[1] - self.chunk_samples), 0)
+            held, first = held[:, spare:], first + spare
+        last = max(first + held.shape[1] - self.chunk_samples, 0)
+        yield last, held[:, last - first :]
 
     @torch.inference_mode()
-    def _estimate(self, waveform: npt.NDArray[Any], starts: list[int]) -> Waveform:
-        """The model's output for the chunks at `starts`, `(chunks, channels, samples)`; short songs get zeros."""
-        chunks = np.zeros((len(starts), len(waveform), self.chunk_samples), np.float32)
-        for chunk, start in zip(chunks, starts, strict=True):
-            span = waveform[:, start : start + self.chunk_samples]
-            chunk[:, : span.shape[1]] = span
-        estimate: Waveform = self.model(torch.from_numpy(chunks).to(self.device)).float().cpu().numpy()
-        return estimate
+    def _estimate(self, chunks: Sequence[Waveform]) -> Waveform:
+        """The model's output for the chunks, `(chunks, channels, samples)`; short songs get zeros."""
+        whole = np.zeros((len(chunks), len(chunks[0]), self.chunk_samples), np.float32)
+        for padded, chunk in zip(whole, chunks, strict=True):
+            padded[:, : chunk.shape[1]] = chunk
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            estimate = self.model(torch.from_numpy(whole).to(self.device))
+        waveforms: Waveform = estimate.float().cpu().numpy()
+        return waveforms
 
 
 def separate_recording(
@@ -132,12 +167,49 @@ def separate_recording(
     `waveform` is `(channels, samples)` float32 at `sample_rate`. It is resampled to the model's rate and back; mono
     is doubled for the model and averaged afterwards. Raises InputError, with `name`, for more than two channels.
     """
-    stereo = resample(to_stereo(waveform, name), sample_rate, separator.sample_rate)
-    target = resample(separator.separate(stereo, progress), separator.sample_rate, sample_rate)
-    n_channels, n_samples = waveform.shape
-    # resampling rounds the number of samples up, so there and back it gives at least what it was given
-    target = target[:, :n_samples]
-    return target.mean(axis=0, keepdims=True) if n_channels == 1 else target
+    pieces: Iterable[Waveform] = stream_recording(separator, [waveform], sample_rate, name)
+    if progress:
+        pieces = separator.progress(pieces, waveform.shape[1], sample_rate)
+    return np.concatenate(list(pieces), axis=1)[:, : waveform.shape[1]]
+
+
+def stream_recording(
+    separator: Separator, blocks: Iterable[Waveform], sample_rate: int, name: str = "recording"
+) -> Iterator[Waveform]:
+    """As `separate_recording`, of blocks `(channels, samples)`; together the pieces may be a few samples longer."""
+    blocks = iter(blocks)
+    first = next(blocks)
+    stereo = (to_stereo(block, name) for block in itertools.chain([first], blocks))
+    resampled = resample_blocks(stereo, sample_rate, separator.sample_rate)
+    for piece in resample_blocks(separator.stream(resampled), separator.sample_rate, sample_rate):
+        yield piece.mean(axis=0, keepdims=True) if len(first) == 1 else piece
+
+
+def separate_file(separator: Separator, song: Path, target: Path, accompaniment: Path) -> None:
+    """Write the target in a song and what is left of it, float WAV at the song's own rate, channels and length.
+
+    The two add up to the song. Memory does not grow with it: three hours take what a minute takes. Shows a bar.
+    Raises InputError for a song that cannot be read or has more than two channels, and for one that is too long for
+    a WAV file although its header did not say so.
+    """
+    header = read_header(song)
+    held, n_samples = np.zeros((header.channels, 0), np.float32), 0
+    to_stereo(held, str(song))
+    fits = 4 * header.channels * (header.n_samples or 0) < WAV_BYTES
+    options = {"samplerate": header.sample_rate, "channels": header.channels, "subtype": "FLOAT"}
+    options["format"] = "WAV" if fits else "RF64"
+    pieces = stream_recording(separator, read_blocks(song, BLOCK_SAMPLES), header.sample_rate, str(song))
+    mixture = read_blocks(song, BLOCK_SAMPLES)
+    with soundfile.SoundFile(target, "w", **options) as one, soundfile.SoundFile(accompaniment, "w", **options) as two:
+        for piece in separator.progress(pieces, header.n_samples, header.sample_rate):
+            while held.shape[1] < piece.shape[1] and (block := next(mixture, None)) is not None:
+                held = np.concatenate([held, block], axis=1)
+            now = min(held.shape[1], piece.shape[1])
+            one.write(piece[:, :now].T)
+            two.write((held[:, :now] - piece[:, :now]).T)
+            held, n_samples = held[:, now:], n_samples + now
+            if fits and 4 * header.channels * n_samples > WAV_BYTES:
+                raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
 
 
 def _hop_samples(hop_s: float | None, chunk_samples: int, sample_rate: int) -> int:
@@ -147,6 +219,12 @@ def _hop_samples(hop_s: float | None, chunk_samples: int, sample_rate: int) -> i
     if not 0 < hop_s <= chunk_s:
         raise InputError(f"hop_s {hop_s:g}: it must be above 0 and at most one chunk of the model, {chunk_s:.4g} s")
     return max(round(hop_s * sample_rate), 1)
+
+
+def _quotient(weighted: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], n_samples: int) -> Waveform:
+    """What is final of the estimate: the first samples."""
+    estimate: Waveform = (weighted[:, :n_samples] / weights[:n_samples]).astype(np.float32)
+    return estimate
 
 
 def _advance(sums: npt.NDArray[np.float64], n_samples: int) -> npt.NDArray[np.float64]:
