@@ -20,12 +20,12 @@ def main() -> None:
     os.environ |= dict.fromkeys(THREADS, "1")
     import torch
 
-    from benchmarks import bsrnn, csdr, examples, separation
+    from benchmarks import bsrnn, copies, csdr, examples, separation
 
     torch.set_num_threads(1)
     lines = [line(HEADER), line(["---"] * len(HEADER))]
     print(*lines, sep="\n", flush=True)
-    for rows in (csdr.rows(), bsrnn.rows(options.full), examples.rows(), separation.rows()):
+    for rows in (csdr.rows(), bsrnn.rows(options.full), examples.rows(), separation.rows(), copies.rows()):
         for row in rows:
             lines.append(line(row))
             print(lines[-1], flush=True)

@@ -10,10 +10,12 @@ from scipy.ndimage import uniform_filter1d
 
 from benchmarks.race import Row, duration, race
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read
+from vocalremix.evaluation import score_song
 from vocalremix.metrics import THESIS_FRAMES_S, csdr_frames
 
 REAL_SONG = Path(__file__).resolve().parents[2] / "shared/data/everything_is_remixed/test/Francium"
 TOLERANCE_DB = 1e-6
+WINDOW_SAMPLES = 6 * SAMPLE_RATE
 
 
 def song(seconds: int) -> tuple[str, Waveform, Waveform]:
@@ -49,9 +51,13 @@ def check(estimate: Waveform, reference: Waveform) -> str:
 
 
 def rows() -> Iterator[Row]:
-    """One row."""
+    """cSDR, and all that the study computes of a song."""
     seconds = 60
     name, estimate, reference = song(seconds)
     agreement = check(estimate, reference)
     times = race(lambda: textbook(estimate, reference), lambda: csdr_frames(estimate, reference, *THESIS_FRAMES_S))
     yield Row(f"cSDR of {seconds} s of stereo ({name})", *times.medians(duration), times.speedup, agreement)
+    starts = range(0, reference.shape[1] - WINDOW_SAMPLES + 1, WINDOW_SAMPLES // 2)
+    times = race(lambda: textbook(estimate, reference), lambda: score_song(estimate, reference, starts, WINDOW_SAMPLES))
+    question = f"All scores of {seconds} s, by song and by window, beside museval's cSDR alone"
+    yield Row(question, *times.medians(duration), times.speedup, "tests/test_metrics.py")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import yaml
 
 from benchmarks.race import Row, closeness, duration, race
 from vocalremix import checkpoint
-from vocalremix.audio import Waveform
+from vocalremix.audio import SAMPLE_RATE, Waveform
 from vocalremix.corpus.demo.song import plan_song
 from vocalremix.corpus.demo.stems import make_stems
 from vocalremix.metrics import usdr
@@ -22,6 +23,7 @@ from vocalremix.separation import CHUNK_SAMPLES, Separator
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = ROOT / "data/demo/runs/train_full"
 PAPER_HOP_S = 0.5
+PRECISIONS: tuple[Literal["32", "bf16"], ...] = ("32", "bf16")
 SEED = 1  # the demo profile's songs have 0
 
 
@@ -65,20 +67,23 @@ def check(network: SeparationModel, mixture: Waveform) -> str:
 
 
 def rows() -> Iterator[Row]:
-    """A row at the paper's hop, and one at our default."""
+    """At the paper's hop, at a third of a chunk, and at our default, half a chunk; each in float32 and in bf16."""
     state, network = model()
     seconds = 30
     mixture, vocals = song(seconds)
-    agreement = check(network, mixture)
-    at_papers_hop = Separator(network, hop_s=PAPER_HOP_S, chunk_samples=CHUNK_SAMPLES)
-    at_our_hop = Separator(network, chunk_samples=CHUNK_SAMPLES)
-    papers, ours = at_papers_hop.separate(mixture), at_our_hop.separate(mixture)
-    difference = f"another hop: {usdr(ours, papers):.1f} dB apart"
-    if state == "trained":
-        difference += f"; uSDR {usdr(papers, vocals):.2f} dB there, {usdr(ours, vocals):.2f} dB here"
-    for separator, remark in [(at_papers_hop, agreement), (at_our_hop, difference)]:
-        reference = partial(textbook, network, mixture, at_papers_hop.hop_samples)
-        times = race(reference, partial(separator.separate, mixture))
-        hop_s = separator.hop_samples / separator.sample_rate
-        question = f"Separation of {seconds} s ({state} demo model), ours at hop {hop_s:.2f} s"
-        yield Row(question, *times.medians(duration), times.speedup, remark)
+    papers_hop = Separator(network, hop_s=PAPER_HOP_S, chunk_samples=CHUNK_SAMPLES)
+    papers = papers_hop.separate(mixture)
+    reference = partial(textbook, network, mixture, papers_hop.hop_samples)
+    for hop_s in (PAPER_HOP_S, CHUNK_SAMPLES / SAMPLE_RATE / 3, None):
+        for precision in PRECISIONS:
+            separator = Separator(network, hop_s=hop_s, chunk_samples=CHUNK_SAMPLES, precision=precision)
+            ours = separator.separate(mixture)
+            remark = check(network, mixture) if separator.hop_samples == papers_hop.hop_samples else "another hop"
+            if precision == "bf16" or remark == "another hop":
+                remark = f"{usdr(ours, papers):.1f} dB apart"
+            if state == "trained":
+                remark += f"; uSDR {usdr(papers, vocals):.3f} dB there, {usdr(ours, vocals):.3f} dB here"
+            times = race(reference, partial(separator.separate, mixture))
+            question = f"Separation of {seconds} s ({state} demo model), ours at hop "
+            question += f"{separator.hop_samples / separator.sample_rate:.2f} s" + (", bf16" * (precision == "bf16"))
+            yield Row(question, *times.medians(duration), times.speedup, remark)
