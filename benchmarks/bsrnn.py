@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.floor import operations, product_rate
 from benchmarks.race import Row, duration, race
 from vocalremix.checkpoint import export_amanteur
 from vocalremix.models.bsrnn import BandSplitSeparator
@@ -192,4 +193,6 @@ def rows(full: bool = False) -> Iterator[Row]:
             times = race(partial(models.step, models.textbook), partial(models.step, models.ours, bf16))
             question = f"BSRNN step, {size} size, {len(models.ours.network.widths)} bands, batch of {examples}"
             question += ", ours in bf16" if bf16 else ""
-            yield Row(question, *times.medians(duration), times.speedup, agreement)
+            work = operations(partial(models.step, models.ours, bf16))
+            least = duration(work / product_rate(torch.bfloat16 if bf16 else torch.float32))
+            yield Row(question, *times.medians(duration), least, times.speedup, agreement)

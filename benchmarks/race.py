@@ -26,11 +26,12 @@ class Race(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of the table; `floor` is what the work takes at the machine's rate of products or copies."""
 
     question: str
     textbook: str
     ours: str
+    floor: str
     speedup: str
     agreement: str
 

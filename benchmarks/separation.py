@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.floor import operations, product_rate
 from benchmarks.race import Row, closeness, duration, race
 from vocalremix import checkpoint
 from vocalremix.audio import SAMPLE_RATE, Waveform
@@ -86,4 +87,6 @@ def rows() -> Iterator[Row]:
             times = race(reference, partial(separator.separate, mixture))
             question = f"Separation of {seconds} s ({state} demo model), ours at hop "
             question += f"{separator.hop_samples / separator.sample_rate:.2f} s" + (", bf16" * (precision == "bf16"))
-            yield Row(question, *times.medians(duration), times.speedup, remark)
+            work = operations(partial(separator.separate, mixture))
+            least = duration(work / product_rate(torch.bfloat16 if precision == "bf16" else torch.float32))
+            yield Row(question, *times.medians(duration), least, times.speedup, remark)

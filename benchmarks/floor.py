@@ -1,0 +1,71 @@
+"""What the machine allows: a plain matrix product and a plain copy on one thread, and the work of a model in those."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+SIZE = 1024
+TRIES = 20
+
+
+def fastest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest call of many: what the machine can do when nothing disturbs it."""
+    work()
+    times = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@cache
+def product_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a product of two square matrices."""
+    left, right = torch.randn(2, SIZE, SIZE).to(dtype)
+    return 2 * SIZE**3 / fastest(lambda: left @ right)
+
+
+@cache
+def copy_rate() -> float:
+    """Bytes per second that a copy reads, of more than the caches hold."""
+    source = np.ones(1 << 27, np.uint8)
+    target = np.empty_like(source)
+    return source.nbytes / fastest(lambda: np.copyto(target, source))
+
+
+def rates() -> str:
+    """What the floors are made of."""
+    single, half = (product_rate(dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
+    return (
+        f"One thread multiplies matrices of {SIZE} rows at {single:.0f} GFLOP/s in float32 and {half:.0f} in bf16, and "
+        f"copies {copy_rate() / 1e9:.0f} GB/s."
+    )
+
+
+def operations(work: Callable[[], object]) -> float:
+    """Floating-point operations of all products and LSTMs in `work`."""
+    with FlopCounterMode(display=False, custom_mapping=LSTM) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def _lstm(x: Any, weight: Any, recurrent: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    length, batch, features = x
+    gates, hidden = recurrent
+    return int(2 * length * batch * gates * (features + hidden))
+
+
+def _lstm_backward(*shapes: Any, out_shape: Any = None, **options: Any) -> int:
+    return 2 * _lstm(*shapes, **options)
+
+
+LSTM = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward,
+}
