@@ -1,5 +1,6 @@
 """Two systems on the same songs: checkpoints, MLflow runs or other separators' estimates, paired song by song."""
 
+import math
 import os
 import re
 import tempfile
@@ -29,7 +30,6 @@ from vocalremix.report.page import LISTENING, render
 from vocalremix.report.table import Row, Table, Value
 from vocalremix.sad import salient_starts
 from vocalremix.separation import Separator, separate_recording
-from vocalremix.statistics import ConfidenceInterval, bootstrap_songs
 
 HEADLINE = "usdr_db"
 SIDES = ("mixture", "A", "B")
@@ -363,15 +363,15 @@ def _effect(protocol: metrics.Protocol, differences: "pd.Series[float]") -> Effe
     """The effect over songs, its size and interval by the protocol's own average."""
     effect = paired_effect(differences.groupby(level="song").mean())
     effect = replace(effect, difference=_average(protocol, differences))
-    drawn = effect.method == "song bootstrap"
-    if protocol.average is np.median:
-        # neither t nor its power speak of medians
-        effect = replace(effect, adjusted_p=effect.wilcoxon_p_value, songs_needed=None)
-        if not drawn:
-            return replace(effect, method="", confidence_interval=ConfidenceInterval(UNKNOWN, UNKNOWN))
-        interval = bootstrap_songs(differences, statistic="median").confidence_interval
-        return replace(effect, confidence_interval=interval)
-    return replace(effect, confidence_interval=song_interval(differences, differences.index.get_level_values("song")))
+    songs = differences.index.get_level_values("song")
+    if protocol.average is not np.median:
+        return replace(effect, confidence_interval=song_interval(differences, songs))
+    # neither t nor its power speak of medians
+    interval = song_interval(differences, songs, "median")
+    method = "" if math.isnan(interval.low) else effect.method
+    return replace(
+        effect, adjusted_p=effect.wilcoxon_p_value, songs_needed=None, method=method, confidence_interval=interval
+    )
 
 
 def _average(protocol: metrics.Protocol, scores: "pd.Series[float]") -> float:

@@ -125,13 +125,15 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     )
 
 
-def song_interval(values: npt.ArrayLike, songs: npt.ArrayLike | None = None) -> ConfidenceInterval:
-    """The 95 % interval of a mean in dB, had the songs been others.
+def song_interval(
+    values: npt.ArrayLike, songs: npt.ArrayLike | None = None, statistic: Literal["mean", "median"] = "mean"
+) -> ConfidenceInterval:
+    """The 95 % interval of a mean or median in dB, had the songs been others.
 
     `values` are one per song, or one per window with the song of each in `songs`; NaN is left out. From 50 songs on,
     BCa bootstrap over songs; below, Student's t around the mean, with a standard error that takes all windows of a
-    song together (Cochran 1977, Sampling techniques, 6.4). Both ends are NaN where fewer than two songs have a value
-    or one is infinite.
+    song together (Cochran 1977, Sampling techniques, 6.4); of a median there is none then that covers what it promises.
+    Both ends are NaN where there is no interval, fewer than two songs have a value or one is infinite.
     """
     scores = np.asarray(values, np.float64)
     labels = np.arange(len(scores)) if songs is None else np.asarray(songs)
@@ -142,7 +144,9 @@ def song_interval(values: npt.ArrayLike, songs: npt.ArrayLike | None = None) -> 
     if n_songs < 2 or not np.isfinite(scores).all():
         return ConfidenceInterval(UNKNOWN, UNKNOWN)
     if n_songs >= FEWEST_SONGS_TO_DRAW:
-        return bootstrap_songs(scores, songs=labels).confidence_interval
+        return bootstrap_songs(scores, songs=labels, statistic=statistic).confidence_interval
+    if statistic == "median":
+        return ConfidenceInterval(UNKNOWN, UNKNOWN)
     mean = float(scores.mean())
     of_songs = np.bincount(song_of_value, weights=scores - mean)
     standard_error = math.sqrt(n_songs / (n_songs - 1) * float(np.sum(of_songs**2))) / len(scores)
@@ -170,7 +174,9 @@ def verdict(effect: Effect, subject: str, metric: str) -> str:
     size = abs(effect.difference)
     if effect.is_supported:
         verb = "raises" if effect.difference > 0 else "lowers"
-        return f"{subject} {verb} {metric} by {size:.2f} dB, {evidence(effect)}."
+        # what is supported is not nothing, however small
+        shown = f"{size:.2f}" if size >= 0.005 else f"{size:.1g}"
+        return f"{subject} {verb} {metric} by {shown} dB, {evidence(effect)}."
     more_songs = effect.songs_needed if (effect.songs_needed or 0) > effect.n_songs else None
     needed = f"; to find {RELEVANT_DB:g} dB takes about {more_songs:,} songs" if more_songs else ""
     return f"Cannot tell whether {subject} changes {metric}: {effect.difference:+.2f} dB, {evidence(effect)}{needed}."

@@ -13,12 +13,11 @@ from tqdm import tqdm
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, map_pcm16
 from vocalremix.corpus import Song, songs
-from vocalremix.effects import FEWEST_SONGS_TO_DRAW, song_interval
+from vocalremix.effects import song_interval
 from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.metrics import AVERAGES, aggregate, song_scores, window_scores
 from vocalremix.separation import Separator
-from vocalremix.statistics import bootstrap_songs
 
 WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
 
@@ -43,7 +42,7 @@ def evaluate(
     - `songs.csv`: part, song, system, one column per protocol of vocalremix.metrics, and excerpt_start_sample;
     - `excerpts/<song>.flac`: the model's estimate in the song's `loudest_window`, 16 bit, 44.1 kHz;
     - `summary.json`: by system, mean, std and n per window metric, the protocol's average over songs, and for each
-      of both the 95 % interval that comes from drawing songs anew, where two songs or more have a score.
+      of both the 95 % interval, had the songs been others, where `song_interval` has one.
 
     Returns the summary. Raises InputError when a song of the table is not in `music`.
     """
@@ -177,15 +176,6 @@ def _describe_windows(window_table: pd.DataFrame) -> dict[str, dict[str, float]]
 
 
 def _interval(values: "pd.Series[float]", songs: "pd.Series[str]", average: Any) -> dict[str, float]:
-    """Ends of the 95 % interval of a mean or median; none where there are too few songs, or a perfect estimate (inf).
-
-    No interval of a median over fewer than 50 songs covers what it promises.
-    """
-    if average is np.median:
-        defined = values.dropna()
-        if len(defined) < FEWEST_SONGS_TO_DRAW or np.isinf(defined).any():
-            return {}
-        low, high = bootstrap_songs(defined, statistic="median").confidence_interval
-    else:
-        low, high = song_interval(values, songs)
+    """Ends of the 95 % interval of a mean or median; none where `song_interval` has none."""
+    low, high = song_interval(values, songs, "median" if average is np.median else "mean")
     return {} if math.isnan(low) else {"ci_low": low, "ci_high": high}
