@@ -14,18 +14,21 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def main() -> None:
     """Measure on one thread, so that what else runs on the machine disturbs least."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="also a step of the full-size model (about five minutes)")
+    parser.add_argument("--full", action="store_true", help="also the 32.4 M model, on the CPU (about ten minutes)")
     options = parser.parse_args()
     # read once, when numpy and torch are imported
     os.environ |= dict.fromkeys(THREADS, "1")
     import torch
 
-    from benchmarks import bsrnn, copies, csdr, examples, floor, separation
+    from benchmarks import bsrnn, copies, csdr, examples, floor, gpu, separation
 
     torch.set_num_threads(1)
     lines = [line(HEADER), line(["---"] * len(HEADER))]
     print(*lines, sep="\n", flush=True)
-    for rows in (csdr.rows(), bsrnn.rows(options.full), examples.rows(), separation.rows(), copies.rows()):
+    benchmarks = [csdr.rows(), bsrnn.rows(options.full), examples.rows(), separation.rows()]
+    if options.full:
+        benchmarks.append(separation.full_size())
+    for rows in (*benchmarks, copies.rows(), gpu.rows()):
         for row in rows:
             lines.append(line(row))
             print(lines[-1], flush=True)

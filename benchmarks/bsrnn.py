@@ -139,10 +139,14 @@ class Pair(NamedTuple):
     mixture: Tensor
     target: Tensor
 
+    def to(self, device: str) -> "Pair":
+        """The same on another device."""
+        return Pair(self.textbook.to(device), self.ours.to(device), self.mixture.to(device), self.target.to(device))
+
     def step(self, model: BandSplitSeparator, bf16: bool = False) -> Tensor:
         """Loss and gradients."""
         model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.mixture.device.type, torch.bfloat16, enabled=bf16):
             loss = model.loss(self.mixture, self.target)
         torch.autograd.backward(loss)
         return loss.detach()

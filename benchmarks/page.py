@@ -20,9 +20,12 @@ def line(cells: Iterable[str] | Row) -> str:
 
 def machine(cores: int = 1) -> str:
     """What the numbers were measured on, and on how many cores of it."""
+    import torch
+
+    gpu = f"{torch.cuda.get_device_name()}; " if torch.cuda.is_available() else ""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "numpy", "museval"))
     return (
-        f"{datetime.date.today()}: {cpu()}, {os.cpu_count()} cores, {cores} in use; {platform.system()}, "
+        f"{datetime.date.today()}: {cpu()}, {os.cpu_count()} cores, {cores} in use; {gpu}{platform.system()}, "
         f"Python {platform.python_version()}, {versions}."
     )
 
