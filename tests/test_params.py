@@ -105,7 +105,8 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
     (root / "profiles/thesis.yaml").write_text((ROOT / "profiles/thesis.yaml").read_text())
     settings = load(root)
     training = settings.profile.training
-    assert training.common.model_dump() == {"batch_size": 5, "clip_norm": 5, "ema_decay": 0.9999, "patience": 10}
+    common = {"batch_size": 5, "accumulate": 1, "clip_norm": 5, "ema_decay": 0.9999, "patience": 10}
+    assert training.common.model_dump() == common
     assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [
         (30, 1.2e-3),
         (30, 1e-3),

@@ -1,5 +1,6 @@
 """Training: against a textbook loop, across workers, processes and interruptions."""
 
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from vocalremix.dataset import EpochSampler
 from vocalremix.errors import InputError
 from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
-from vocalremix.params import Compute, Phase
+from vocalremix.params import Common, Compute, Phase
 from vocalremix.training import Outcome, fit, learning_rate
 
 PROGRAM = [sys.executable, str(Path(tiny.__file__))]
@@ -96,6 +97,25 @@ def test_equals_a_textbook_loop(corpus: tuple[Path, pd.DataFrame], tmp_path: Pat
     assert [row["train_loss"] for row in outcome.history] == pytest.approx(per_epoch, rel=1e-4)
 
 
+def common(batch_size: int, accumulate: int) -> Common:
+    """Clips some of the gradients and not others, so that a sum taken for a mean would show."""
+    return tiny.COMMON.model_copy(update={"batch_size": batch_size, "accumulate": accumulate, "clip_norm": 0.25})
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(2, 2), (1, 5)])
+def test_accumulating_is_training_on_the_whole_batch(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, batch_size: int, accumulate: int
+) -> None:
+    """Twelve windows: three batches of 4; two of 5, with the rest left out."""
+    whole, expected = train(corpus, tmp_path / "whole", common=common(batch_size * accumulate, 1))
+    parts, outcome = train(corpus, tmp_path / "parts", common=common(batch_size, accumulate))
+    torch.testing.assert_close(tiny.weights(parts), tiny.weights(whole), atol=1e-5, rtol=1e-4)
+    for ours, theirs in zip(outcome.history, expected.history, strict=True):
+        assert ours | {"seconds": 0} == pytest.approx(theirs | {"seconds": 0}, rel=1e-4)
+    steps = torch.load(tmp_path / "parts/last.ckpt", weights_only=True)["global_step"]
+    assert steps == 3 * (12 // (batch_size * accumulate))
+
+
 def test_workers_do_not_change_the_result(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     here, _ = train(corpus, tmp_path / "0", workers=0)
     there, _ = train(corpus, tmp_path / "2", workers=2)
@@ -132,8 +152,12 @@ def test_keeps_the_best_epoch_on_validation(corpus: tuple[Path, pd.DataFrame], t
     assert torch.equal(tiny.weights(model), tiny.weights(only_first))
 
 
-def test_goes_on_after_any_epoch_to_the_same_weights(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
-    whole, expected = train(corpus, tmp_path / "whole")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_goes_on_after_any_epoch_to_the_same_weights(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, accumulate: int
+) -> None:
+    options: dict[str, Any] = {"common": common(2, accumulate)}
+    whole, expected = train(corpus, tmp_path / "whole", **options)
     for last_epoch in (0, 1):
 
         def die(row: dict[str, float], last_epoch: int = last_epoch) -> None:
@@ -142,9 +166,10 @@ def test_goes_on_after_any_epoch_to_the_same_weights(corpus: tuple[Path, pd.Data
 
         scratch = tmp_path / f"cut{last_epoch}"
         with pytest.raises(KeyError, match="power cut"):
-            train(corpus, scratch, on_epoch=die)
+            train(corpus, scratch, **options | {"on_epoch": die})
         resumed: list[float] = []
-        model, outcome = train(corpus, scratch, on_epoch=lambda row, seen=resumed: seen.append(row["epoch"]))
+        options["on_epoch"] = lambda row, seen=resumed: seen.append(row["epoch"])
+        model, outcome = train(corpus, scratch, **options)
         assert resumed == list(range(last_epoch + 1, 3)), "finished epochs are not trained again"
         assert torch.equal(tiny.weights(model), tiny.weights(whole))
         without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in outcome.history]
@@ -168,9 +193,25 @@ def test_divergence_names_the_windows(corpus: tuple[Path, pd.DataFrame], tmp_pat
         train(corpus, tmp_path, model=model)
 
 
+def test_divergence_names_the_windows_of_all_batches_of_the_step(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    """Here it is the first batch of the second step that fails, and the second that ends the step."""
+    model, losses = tiny.new_model(), itertools.count()
+    healthy = model.loss
+    model.loss = lambda *batch: healthy(*batch) * (float("nan") if next(losses) == 2 else 1)
+    with pytest.raises(InputError, match="step 1: loss nan") as error:
+        train(corpus, tmp_path, model=model, validation=None, common=common(1, 2))
+    assert [f"example {index})" in str(error.value) for _, index in EpochSampler(12, 2, 7)] == [
+        *[False] * 2,
+        *[True] * 2,
+        *[False] * 8,
+    ]
+
+
 def test_too_few_windows_for_a_batch(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="12 training windows do not fill one batch of 100"):
-        train(corpus, tmp_path, common=tiny.COMMON.model_copy(update={"batch_size": 100}))
+    with pytest.raises(InputError, match=r"12 training windows do not fill one batch of 100; lower .* or accumulate"):
+        train(corpus, tmp_path, common=common(10, 10))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the refusals of a machine without a GPU")
@@ -201,12 +242,14 @@ def run(study: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_valid", [4, 1])
+@pytest.mark.parametrize(("n_valid", "accumulate"), [(4, 1), (1, 1), (4, 2)])
 def test_two_processes_train_like_one_on_the_same_global_batch(
-    corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path, n_valid: int
+    corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path, n_valid: int, accumulate: int
 ) -> None:
-    two = run(study, "--devices", "2", "--batch-size", "1", "--n-valid", str(n_valid))
-    one, outcome = train(corpus, tmp_path / "one", n_valid=n_valid)
+    options = ("--batch-size", "1", "--accumulate", str(accumulate), "--n-valid", str(n_valid))
+    two = run(study, "--devices", "2", *options)
+    whole_batch = tiny.COMMON.model_copy(update={"batch_size": 2 * accumulate})
+    one, outcome = train(corpus, tmp_path / "one", n_valid=n_valid, common=whole_batch)
     torch.testing.assert_close(two["weights"], tiny.weights(one), atol=1e-5, rtol=1e-4)
     assert two["best_epoch"] == outcome.best_epoch
 

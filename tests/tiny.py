@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--n-valid", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -94,7 +95,7 @@ def main() -> None:
             training,
             validation,
             schedule=SCHEDULE,
-            common=COMMON.model_copy(update={"batch_size": options.batch_size}),
+            common=COMMON.model_copy(update={"batch_size": options.batch_size, "accumulate": options.accumulate}),
             devices=choose_devices(Compute(accelerator="cpu", devices=options.devices, precision="32")),
             workers=0,
             seed=7,

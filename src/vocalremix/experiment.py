@@ -96,6 +96,8 @@ def train(
     train_windows, valid_windows = select_windows(recipe, data)
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
+    if profile.compute.checkpoint_activations:
+        model.checkpoint_activations()
     examples = RemixDataset(
         data.music,
         data.copies,

@@ -205,9 +205,14 @@ Schedule = Annotated[tuple[Phase, ...], BeforeValidator(_as_list), Field(min_len
 
 
 class Common(Section):
-    """What all trainings share."""
+    """What all trainings share.
+
+    `batch_size`: examples that a device computes at once. `accumulate`: such batches, on each device, whose gradients
+    make one step of the optimiser.
+    """
 
     batch_size: Count
+    accumulate: Count = 1
     clip_norm: Positive
     ema_decay: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
     patience: Count
@@ -240,12 +245,16 @@ class Separation(Section):
 
 
 class Compute(Section):
-    """What trainings and separations run on."""
+    """What trainings and separations run on.
+
+    `checkpoint_activations`: trainings keep few activations and compute the others anew in the backward pass.
+    """
 
     accelerator: Literal["auto", "cpu", "cuda"]
     devices: Literal["auto"] | Count
     precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
     cpu_threads: Literal["auto"] | Count = "auto"
+    checkpoint_activations: bool = False
 
 
 class Profile(Section):

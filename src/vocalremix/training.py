@@ -58,7 +58,7 @@ def learning_rate(schedule: Sequence[Phase], epoch: int) -> float:
 
 
 class _DivergenceError(Exception):
-    """A gradient is not finite; holds the keys of the batch's examples and what was measured."""
+    """A gradient is not finite; holds the keys of the examples behind it and what was measured."""
 
     def __init__(self, keys: list[list[int]], measured: str):
         super().__init__(measured)
@@ -74,11 +74,14 @@ class SeparationTask(pl.LightningModule):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.history: list[Row] = []
+        self._step: list[tuple[Tensor, Tensor]] = []  # keys and loss of its batches
 
-    def training_step(self, batch: Example, _: int) -> Tensor:
+    def training_step(self, batch: Example, number: int) -> Tensor:
         """Returns the model's own loss; `batch` holds mixture and target, `(batch, channels, samples)`."""
         loss: Tensor = self.model.loss(batch.mixture, batch.target)
-        self._last = batch.key, loss.detach()
+        if number % self.trainer.accumulate_grad_batches == 0:
+            self._step.clear()
+        self._step.append((batch.key, loss.detach()))
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.mixture))
         return loss
 
@@ -94,14 +97,15 @@ class SeparationTask(pl.LightningModule):
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         """Clips by norm, and stops where a gradient is not finite.
 
-        The gradients are already averaged over the processes here, so all of them stop together instead of
-        waiting for one another.
+        Called once for all batches of a step. The gradients are already averaged over the processes here, so all of
+        them stop together instead of waiting for one another.
         """
         norm = clip_grad_norm_(self.model.parameters(), self.clip_norm)
         if not torch.isfinite(norm):
-            keys, loss = self._last
+            keys, losses = zip(*self._step, strict=True)
+            loss = float(torch.stack(losses).mean())
             raise _DivergenceError(
-                keys.tolist(), f"step {self.global_step}: loss {float(loss)}, gradient norm {float(norm)}"
+                torch.cat(keys).tolist(), f"step {self.global_step}: loss {loss}, gradient norm {float(norm)}"
             )
 
     def configure_optimizers(self) -> Any:
@@ -135,12 +139,12 @@ class _Progress(pl.Callback):
         # Lightning's own answer to SIGTERM ends with exit code 0, which DVC would lock as done, and hangs when a
         # whole group of processes is told to stop.
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
-        steps = int(trainer.num_training_batches)
+        batches = int(trainer.num_training_batches)
         self._bar = tqdm(
-            total=self._n_epochs * steps,
-            initial=trainer.current_epoch * steps,
+            total=self._n_epochs * batches,
+            initial=trainer.current_epoch * batches,
             desc=self._name,
-            unit="step",
+            unit="batch",
             disable=not trainer.is_global_zero,
             mininterval=1.0,
         )
@@ -191,16 +195,19 @@ def fit(
 
     Without `validation` the last epoch's weights count. Everything needed to go on after a kill lies in `scratch`
     after every epoch; called again with the same arguments, training continues there and ends as if it had never
-    stopped. `batch_size` is per device. `on_epoch` gets each finished epoch's row, in one process only.
+    stopped. `batch_size` is per device; a global batch, one step of the optimiser, is `accumulate` of them on every
+    device, and an epoch a whole number of global batches. `on_epoch` gets each finished epoch's row, in one process
+    only.
 
-    Raises InputError when a loss or gradient is not finite, naming the windows of the batch, or when there are
-    fewer windows than a global batch holds. SIGTERM and SIGINT end the program with a non-zero exit code.
+    Raises InputError when a loss or gradient is not finite, naming the windows of this process's share of the global
+    batch, or when there are fewer windows than a global batch holds. SIGTERM and SIGINT end the program with a
+    non-zero exit code.
     """
-    global_batch = common.batch_size * devices.count
+    global_batch = common.batch_size * common.accumulate * devices.count
     if len(training) < global_batch:
         raise InputError(
             f"{name}: {len(training)} training windows do not fill one batch of {global_batch}; "
-            "lower training.common.batch_size or raise data_fraction"
+            "lower training.common.batch_size or accumulate, or raise data_fraction"
         )
     torch.set_num_threads(devices.cpu_threads)
     n_epochs = sum(phase.epochs for phase in schedule)
@@ -223,6 +230,7 @@ def fit(
             strategy="ddp" if devices.count > 1 else "auto",
             precision=devices.precision,
             max_epochs=n_epochs,
+            accumulate_grad_batches=common.accumulate,
             default_root_dir=scratch,
             callbacks=[*callbacks, checkpoint(filename="last")],
             logger=False,

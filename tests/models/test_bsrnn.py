@@ -250,6 +250,45 @@ def test_autocast_leaves_waveforms_in_float32(flavour: str) -> None:
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("flavour", ["amanteur", "paper"])
+def test_recomputed_activations_give_the_same_gradients_in_less_memory(flavour: str, bf16: bool) -> None:
+    kept, recomputed = separator(flavour, layers=4), separator(flavour, layers=4)
+    names = list(recomputed.state_dict())
+    recomputed.checkpoint_activations()
+    assert list(recomputed.state_dict()) == names
+    mixture, target = 0.1 * torch.randn(2, 2, 2, 2048)
+    saved_bytes = []
+    for model in (kept, recomputed):
+        storages: dict[int, int] = {}
+
+        def note(tensor: Tensor, storages: dict[int, int] = storages) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        # the innermost hooks are checkpoint's own, which save nothing
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = model.loss(mixture, target)
+            saved_bytes.append(sum(storages.values()))
+        loss.backward()
+    for ours, theirs in zip(recomputed.parameters(), kept.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
+    assert saved_bytes[1] < 0.75 * saved_bytes[0]
+
+
+def test_other_models_say_that_they_cannot_recompute() -> None:
+    class Other(SeparationModel):
+        def forward(self, mixture: Tensor) -> Tensor:
+            return mixture
+
+        def loss(self, mixture: Tensor, target: Tensor) -> Tensor:
+            return (mixture - target).abs().mean()
+
+    with pytest.raises(InputError, match=r"compute\.checkpoint_activations: bsrnn cannot do that"):
+        Other(separator("paper").config, "vocals").checkpoint_activations()
+
+
 def test_loss_compares_spectrograms_and_waveforms() -> None:
     model = separator("paper")
     model.network = nn.Identity()

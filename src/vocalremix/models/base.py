@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
 
 
@@ -23,6 +24,14 @@ class SeparationModel(nn.Module, ABC):
         self.sample_rate = config.sample_rate
         self.chunk_samples = config.chunk_samples
         self.target = target
+
+    def checkpoint_activations(self) -> None:
+        """From now on, train in less memory: compute activations anew in the backward pass, to the same gradients.
+
+        Neither weights nor config say so, and nothing changes but training. Raises InputError where a model has no
+        such way.
+        """
+        raise InputError(f"compute.checkpoint_activations: {self.config.name} cannot do that; set it to false")
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from vocalremix.losses import spectrogram_and_waveform_l1
 from vocalremix.models.base import SeparationModel
@@ -138,6 +139,12 @@ class MaskEstimation(nn.Module):
         return torch.view_as_complex(torch.cat([masks[band] for band in range(len(bands))], dim=3)).mT
 
 
+def _recomputed(sequence: nn.Module, z: Tensor) -> Tensor:
+    # nothing in the network is random
+    recomputed: Tensor = checkpoint(sequence, z, use_reentrant=False, preserve_rng_state=False)
+    return recomputed
+
+
 class AmanteurTensor(NamedTuple):
     """A tensor of amanteur's state dict: its name, its shape, and a view of where its values lie in our parameters.
 
@@ -155,6 +162,8 @@ class BandSplitRNN(nn.Module):
     `widths`: bins of each band, lowest first. `locked_frames`: T, for amanteur's flavour, whose norms span time;
     None for the paper's, which takes any T. amanteur's flavour also standardises the input and puts another
     linear layer between the hidden layer of the mask estimator and its gated output.
+
+    `keeps_activations`: set to False, training keeps of each SequenceRNN only its input for the backward pass.
     """
 
     def __init__(
@@ -171,6 +180,7 @@ class BandSplitRNN(nn.Module):
         super().__init__()
         flavour: Flavour = "paper" if locked_frames is None else "amanteur"
         self.flavour, self.channels, self.widths, self.locked_frames = flavour, channels, tuple(widths), locked_frames
+        self.keeps_activations = True
         groups = [[band for band, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)]
         self.split = BandSplit(widths, groups, channels, features, locked_frames)
         self.sequences = nn.ModuleList(SequenceRNN(features, hidden, flavour) for _ in range(2 * layers))
@@ -191,9 +201,10 @@ class BandSplitRNN(nn.Module):
 
     def _mask(self, spectrogram: Tensor) -> Tensor:
         z = self.split(spectrogram)
+        recompute = self.training and torch.is_grad_enabled() and not self.keeps_activations
         for sequence in self.sequences:
             # the first of each pair runs over frames, (T, K, B, N), the second over bands, (K, T, B, N)
-            z = sequence(z).transpose(0, 1).contiguous()
+            z = (_recomputed(sequence, z) if recompute else sequence(z)).transpose(0, 1).contiguous()
         mask: Tensor = self.mask(z)
         return mask
 
@@ -260,6 +271,10 @@ class BandSplitSeparator(SeparationModel):
             locked_frames=None if self.any_length else config.frames,
         )
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+
+    def checkpoint_activations(self) -> None:
+        """Only of the sequences: splitting and masks weigh little beside them."""
+        self.network.keeps_activations = False
 
     def forward(self, mixture: Tensor) -> Tensor:
         """The target's waveform; raises ValueError for a length that the flavour does not take."""
