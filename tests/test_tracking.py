@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 
+from vocalremix import tracking
 from vocalremix.errors import InputError
 from vocalremix.mlflow_view import sweep_view
 from vocalremix.tracking import DataSet, Store, add_report, add_scores, download_checkpoint, open_run
@@ -197,3 +199,25 @@ def test_four_cells_may_create_the_store_and_their_sweep_at_once(store: Store, t
     (sweep,) = client.search_runs([experiment], "tags.stage != 'sweep'")
     assert (sweep.info.run_name, sweep.info.status) == ("sweep", "FINISHED")
     assert Counter(run.data.tags["mlflow.parentRunId"] for run in cells) == {sweep.info.run_id: 4}
+
+
+def test_of_two_machines_at_one_server_the_faster_creates(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other machine's experiment and sweep come between this one's look and its own; a lock here cannot help."""
+    find_experiment, find_sweep = mlflow.MlflowClient.get_experiment_by_name, tracking._find_sweep
+    looks: list[str] = []
+
+    def too_early(self: mlflow.MlflowClient, name: str) -> Any:
+        looks.append(name)
+        if len(looks) == 1:
+            self.create_experiment(name)
+            return None
+        return find_experiment(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "get_experiment_by_name", too_early)
+        client = store.client()
+    older = tracking._sweep(store, client, "initial", "demo")
+    answers = iter([lambda *_: None, find_sweep])
+    monkeypatch.setattr(tracking, "_find_sweep", lambda *known: next(answers)(*known))
+    assert tracking._sweep(store, client, "initial", "demo") == older
+    assert len(client.search_runs([store.experiment_id(client)], "tags.stage = 'sweep_parent'")) == 1

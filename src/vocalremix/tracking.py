@@ -38,7 +38,7 @@ class Store:
         """A client whose store and experiment exist.
 
         Two processes that create a sqlite store at once corrupt it, and two that create an experiment race, so
-        both happen under a lock.
+        both happen under a lock. Machines that share a server do not see it: of them, the faster one creates.
         """
         uri = _uri(self.root)
         with self.locked():
@@ -47,7 +47,11 @@ class Store:
                 artifacts = (self.root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
                 # opens MLflow's UI on runs and charts rather than on its pages for language models
                 tags = {"mlflow.experimentKind": "custom_model_development"} | sweep_view()
-                client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags)
+                try:
+                    client.create_experiment(self.experiment, artifact_location=artifacts, tags=tags)
+                except MlflowException:
+                    if client.get_experiment_by_name(self.experiment) is None:
+                        raise
         return client
 
     @contextmanager
@@ -159,7 +163,10 @@ def _resumed(client: mlflow.MlflowClient, run_id_file: Path | None) -> Run | Non
 
 
 def _sweep(store: Store, client: mlflow.MlflowClient, initial: str, profile: str) -> str:
-    """The id of the run that gathers the cells fine-tuned from one initial run; the first cell makes it."""
+    """The id of the run that gathers the cells fine-tuned from one initial run; the first cell makes it.
+
+    Where machines that share a server made one each at the same time, the older counts.
+    """
     with store.locked():
         if found := _find_sweep(store, client, initial):
             return found
@@ -170,12 +177,17 @@ def _sweep(store: Store, client: mlflow.MlflowClient, initial: str, profile: str
         tags = {"stage": SWEEP_STAGE, SWEEP_OF: initial, "profile": profile, "mlflow.note.content": note}
         run_id: str = client.create_run(store.experiment_id(client), run_name="sweep", tags=tags).info.run_id
         client.set_terminated(run_id)
+        oldest = _find_sweep(store, client, initial)
+        if oldest is not None and oldest != run_id:
+            client.delete_run(run_id)
+            return oldest
         return run_id
 
 
 def _find_sweep(store: Store, client: mlflow.MlflowClient, initial: str) -> str | None:
     query = f"tags.`{SWEEP_OF}` = '{initial}'"
-    runs = client.search_runs([store.experiment_id(client)], query, max_results=1)
+    order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+    runs = client.search_runs([store.experiment_id(client)], query, max_results=1, order_by=order)
     return runs[0].info.run_id if runs else None
 
 
