@@ -64,20 +64,13 @@ class Study(NamedTuple):
 
 def read(root: Path) -> Study:
     """The scores of both experiments, from DVC's cache."""
-    results, initial = [], None
+    results = []
     for scaling in (MATCHED, PUBLISHED):
         files = DVCFileSystem(str(root), rev=f"small-{scaling}")
-        for path in sorted(files.find(f"/{SCORES}")):
-            if path.endswith("/songs.csv"):
-                with files.open(path) as file:
-                    songs = pd.read_csv(file)
-                songs = songs[songs.system == "model"].set_index("song").sort_index()
-                folder = path.split("/")[-2]
-                if folder == "initial":
-                    initial = songs
-                elif folder.startswith("speech"):
-                    results.append(Result(scaling, parse(folder), songs))
-    assert initial is not None
+        initial = scores(files, f"/{SCORES}/initial")
+        results += [
+            Result(scaling, parse(folder), scores(files, folder)) for folder in files.ls(f"/{SCORES}/sweep", False)
+        ]
     cells = [result.cell for result in results]
     return Study(
         initial,
@@ -88,9 +81,16 @@ def read(root: Path) -> Study:
     )
 
 
+def scores(files: DVCFileSystem, folder: str) -> pd.DataFrame:
+    """The model's scores on the test songs."""
+    with files.open(f"{folder}/songs.csv") as file:
+        songs = pd.read_csv(file)
+    return songs[songs.system == "model"].set_index("song").sort_index()
+
+
 def parse(folder: str) -> Cell:
     """The cell of a folder's name."""
-    numbers = [part.lstrip("abcdefghijklmnopqrstuvwxyz") for part in folder.split("_")]
+    numbers = [part.lstrip("abcdefghijklmnopqrstuvwxyz") for part in Path(folder).name.split("_")]
     speech, mix, data = map(float, numbers[:3])
     return Cell(speech, mix, data, int(numbers[3]))
 
