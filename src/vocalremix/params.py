@@ -8,7 +8,7 @@ import difflib
 import itertools
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -58,6 +58,11 @@ class Cell:
     def name(self) -> str:
         """The cell's folder, spelled like the `outs` of dvc.yaml."""
         return f"speech{self.speech_remix_prob}_mix{self.mix_prob}_data{self.data_fraction}_seed{self.seed}"
+
+    @property
+    def without_seed(self) -> "Cell":
+        """What all cells that differ in their seed only have in common."""
+        return replace(self, seed=0)
 
 
 class Sweep(Section):

@@ -73,7 +73,7 @@ def ask(study: Study) -> list[Question]:
     Cells that differ in their seed only are one system. A metric that no song has is left out.
     """
     settings = _by_settings(study)
-    best = settings[_without_seed(study.best_cell)]
+    best = settings[study.best_cell.without_seed]
     asked = [_axis(study, settings, axis) for axis in SETTINGS if axis in study.swept_axes]
     if {"speech_remix_prob", "data_fraction"} <= set(study.swept_axes):
         asked.append(_interaction(study, settings))
@@ -186,12 +186,8 @@ def _by_settings(study: Study) -> dict[Cell, list[Run]]:
     """The cells' runs, those of all seeds together."""
     settings: dict[Cell, list[Run]] = {}
     for cell, run in study.cells.items():
-        settings.setdefault(_without_seed(cell), []).append(run)
+        settings.setdefault(cell.without_seed, []).append(run)
     return settings
-
-
-def _without_seed(cell: Cell) -> Cell:
-    return replace(cell, seed=0)
 
 
 def _gains(runs: Sequence[Run], *baselines: Run) -> Differences:

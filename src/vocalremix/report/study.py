@@ -1,6 +1,6 @@
 """All that a report is made from: the trainings of one study and their scores, read from disk."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,9 +116,9 @@ def _best(cells: dict[Cell, Run]) -> Cell:
                 f"sweep/{cell.name}: trained without validation songs, so no best cell can be chosen; "
                 "name some in the profile's corpus.music.valid"
             )
-        valid_db.setdefault(replace(cell, seed=0), []).append(float(run.metadata["best_valid_usdr_db"]))
+        valid_db.setdefault(cell.without_seed, []).append(float(run.metadata["best_valid_usdr_db"]))
     best = max(valid_db, key=lambda settings: sum(valid_db[settings]) / len(valid_db[settings]))
-    return next(cell for cell in cells if replace(cell, seed=0) == best)
+    return next(cell for cell in cells if cell.without_seed == best)
 
 
 def _scores(folder: Path, system: str = "model") -> Scores:
