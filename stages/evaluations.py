@@ -58,4 +58,6 @@ def _tables(scores: Path) -> list[Path]:
 def _record(layout: Layout, name: str, metrics: dict[str, float], files: dict[str, list[Path]]) -> None:
     """Add scores to the training's MLflow run."""
     run_id = checkpoint.read_metadata(layout.run(name))["mlflow_run_id"]
-    add_scores(Store(HOME, layout.experiment), run_id, metrics, files)
+    if not add_scores(Store(HOME, layout.experiment), run_id, metrics, files):
+        # trained on another machine, or the store was deleted since
+        print(f"{name}: this MLflow store does not know the run {run_id}; the scores are in reports/ only")

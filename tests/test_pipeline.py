@@ -95,7 +95,16 @@ class TestPipeline:
                 assert {"test_usdr_db", "test_window_usdr_db", "test_mixture_usdr_db"} <= set(run.data.metrics)
         cells = {run.data.params["speech_remix_prob"] for run in runs if run.data.tags["stage"] == "sweep"}
         assert cells == {"0", "1"}
-        assert not list((study.root / "scratch").iterdir()), "finished trainings leave no scratch"
+        assert [path.name for path in (study.root / "scratch").iterdir()] == ["micro"], (
+            "only the data stages' pieces stay"
+        )
+
+    def test_audio_is_on_disk_once(self, study: Study) -> None:
+        """A copy's file in data/, in DVC's cache and among the pieces that the next run starts from is one file."""
+        copies = [path for path in (study.root / "data/micro/augmented").rglob("*.wav") if path.stat().st_size > 1000]
+        kept = {path.stat().st_ino for path in (study.root / "scratch/micro/augment/audio").rglob("*.wav")}
+        assert copies
+        assert all(path.stat().st_ino in kept and path.stat().st_nlink >= 3 for path in copies)
 
     def test_the_cells_lie_under_one_run_that_has_the_report(self, study: Study) -> None:
         (parent,) = study.mlflow_runs("tags.stage = 'sweep_parent'")
