@@ -17,6 +17,7 @@ from vocalremix.audio import write_pcm16
 from vocalremix.errors import InputError
 from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
 from vocalremix.mlflow_view import sweep_view
+from vocalremix.models import bsrnn
 from vocalremix.params import Params, Profile, Settings
 from vocalremix.tracking import Store
 
@@ -120,6 +121,29 @@ def test_a_training_leaves_a_checkpoint_that_loads_and_says_where_it_comes_from(
     copied = tmp_path / "runs/imported"
     import_initial(out, recipe(), settings(), Store(tmp_path, "study"), TAGS, copied)
     assert torch.equal(tiny.weights(checkpoint.load(copied)), tiny.weights(model))
+
+
+def test_recomputing_activations_is_the_same_training(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three epochs of ten steps through two sequences; validation, without gradients, recomputes nothing."""
+    recomputed: list[Any] = []
+
+    def counted(*arguments: Any) -> Any:
+        recomputed.append(arguments)
+        return recompute(*arguments)
+
+    recompute = bsrnn._recomputed
+    monkeypatch.setattr(bsrnn, "_recomputed", counted)
+    models = []
+    for wanted, calls in ((False, 0), (True, 3 * 10 * 2)):
+        out = tmp_path / str(wanted)
+        train(recipe(), settings(checkpoint_activations=wanted), data, Store(tmp_path, "study"), TAGS, None, out)
+        assert len(recomputed) == calls
+        assert checkpoint.read_metadata(out)["accumulate"] == 1
+        models.append(checkpoint.load(out))
+    assert models[0].state_dict().keys() == models[1].state_dict().keys()
+    assert torch.equal(tiny.weights(models[0]), tiny.weights(models[1]))
 
 
 def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> None:

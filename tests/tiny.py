@@ -82,10 +82,13 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--n-valid", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = new_model()
+    if options.recompute:
+        model.checkpoint_activations()
     training, validation = datasets(
         options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""), options.n_valid
     )
