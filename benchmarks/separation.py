@@ -69,7 +69,7 @@ def check(network: SeparationModel, mixture: Waveform) -> str:
     return closeness(float(np.abs(ours - theirs).max()))
 
 
-def full_size(seconds: int = 6) -> Iterator[Row]:
+def full_size(seconds: int = 4) -> Iterator[Row]:
     """The 32.4 M model with fresh weights; how much faster than the sound lasts."""
     settings = yaml.safe_load((ROOT / "profiles/thesis.yaml").read_text())["model"]
     torch.manual_seed(0)
