@@ -66,7 +66,7 @@ def test_simulated_windows_are_as_described() -> None:
 
 def test_the_page_and_the_plot_are_written_alike_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import coverage
-    from benchmarks.__main__ import BEGIN, END
+    from benchmarks.page import BEGIN, END
 
     for name, value in {"DOCS": tmp_path, "CORPORA": 3, "DRAWS": 20, "SONGS": (10,), "SEEDS": (1, 2)}.items():
         monkeypatch.setattr(coverage, name, value)
