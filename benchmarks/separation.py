@@ -106,9 +106,8 @@ def rows() -> Iterator[Row]:
         for precision in PRECISIONS:
             separator = Separator(network, hop_s=hop_s, chunk_samples=CHUNK_SAMPLES, precision=precision)
             ours = separator.separate(mixture)
-            remark = check(network, mixture) if separator.hop_samples == papers_hop.hop_samples else "another hop"
-            if precision == "bf16" or remark == "another hop":
-                remark = f"{usdr(ours, papers):.1f} dB apart"
+            is_like_for_like = hop_s == PAPER_HOP_S and precision == "32"
+            remark = check(network, mixture) if is_like_for_like else f"{usdr(ours, papers):.1f} dB apart"
             if state == "trained":
                 remark += f"; uSDR {usdr(papers, vocals):.3f} dB there, {usdr(ours, vocals):.3f} dB here"
             times = race(reference, partial(separator.separate, mixture))
