@@ -32,6 +32,8 @@ SIZES = (10, 20, 40, 80)
 SONG_S = 15
 LONG_SONG_S = 600
 UTTERANCE_S = 12
+# enough that every worker has had one
+WARM_UP_SONGS = 4
 POLL_S = 0.02
 
 # minutes of MUSDB18-HQ, of its copied songs (train and valid) and of LibriSpeech dev-clean; copies of each song
@@ -68,9 +70,10 @@ def write_sources(root: Path, songs: int, song_s: int) -> None:
 
 
 def measure(stage: str, root: Path, songs: int) -> Measured:
-    """Run a stage in a process of its own; the seconds are the stage's, the process's start is not in them."""
-    before = on_disk(root)
-    command = [sys.executable, "-m", "benchmarks.data_stages", stage, str(root)]
+    """Run a stage in a process of its own, which has run it on a few songs before the seconds count."""
+    corpus = root / "corpus"
+    before = on_disk(corpus)
+    command = [sys.executable, "-m", "benchmarks.data_stages", stage, str(root / "warm_up"), str(corpus)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
     peaks = [0]
     watch = threading.Thread(target=watch_memory, args=(psutil.Process(process.pid), peaks))
@@ -79,7 +82,7 @@ def measure(stage: str, root: Path, songs: int) -> Measured:
     watch.join()
     if process.returncode != 0:
         sys.exit(f"error: {' '.join(command)} failed")
-    return Measured(stage, songs, json.loads(output), max(peaks) / 1e6, (on_disk(root) - before) / 1e6)
+    return Measured(stage, songs, json.loads(output), max(peaks) / 1e6, (on_disk(corpus) - before) / 1e6)
 
 
 def watch_memory(process: psutil.Process, peaks: list[int]) -> None:
@@ -105,7 +108,8 @@ def measure_all(sizes: tuple[int, ...], song_s: int) -> list[Measured]:
     with tqdm(total=len(sizes) * len(STAGES), desc="scale") as progress:
         for songs in sizes:
             with tempfile.TemporaryDirectory() as folder:
-                write_sources(Path(folder), songs, song_s)
+                write_sources(Path(folder) / "corpus", songs, song_s)
+                write_sources(Path(folder) / "warm_up", WARM_UP_SONGS, SONG_S)
                 for stage in STAGES:
                     progress.set_postfix_str(f"{stage}, {songs} songs")
                     found.append(measure(stage, Path(folder), songs))
@@ -156,7 +160,8 @@ def prediction(found: list[Measured], cores: int) -> Iterator[str]:
 def long_song(song_s: int) -> Iterator[str]:
     """Peak memory of one process on songs of ten minutes."""
     with tempfile.TemporaryDirectory() as folder:
-        write_sources(Path(folder), 3, song_s)
+        write_sources(Path(folder) / "corpus", 3, song_s)
+        write_sources(Path(folder) / "warm_up", WARM_UP_SONGS, SONG_S)
         rows = [measure(stage, Path(folder), 3) for stage in STAGES if stage != "resample"]
     yield line(("stage", f"memory of a process, songs of {song_s // 60} min"))
     yield line(["---"] * 2)

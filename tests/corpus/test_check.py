@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.signal import lfilter, resample_poly
 
 from vocalremix.audio import STEMS
 from vocalremix.corpus import check as checking
-from vocalremix.corpus.check import check, check_quick, refuse_faults
+from vocalremix.corpus.check import check, check_quick, copies, refuse_faults
 from vocalremix.corpus.check.levels import FULL_SCALE, FlatTops, Levels, SalientWindows
 from vocalremix.corpus.check.official import MIXTURE_ERRATA, SALIENT_WINDOWS
 from vocalremix.corpus.demo import make_music
@@ -680,6 +681,18 @@ def test_a_song_of_tones_has_copies(tmp_path):
         tones = {stem: gain * np.sin(2 * np.pi * (110 + 61 * n) * np.arange(N) / RATE) for n, stem in enumerate(STEMS)}
         write(tmp_path / song, {stem: np.stack([tone, tone], axis=1) for stem, tone in tones.items()})
     assert found(tmp_path) == [error("A", "duplicate")]
+
+
+def test_of_songs_that_swell_alike_only_copies_are_compared_sample_by_sample(tmp_path, monkeypatch):
+    swell = np.sin(np.linspace(0, 6 * np.pi, N))[:, None] ** 2
+    for song in range(6):
+        noise = np.random.default_rng(song % 5).standard_normal((N, len(STEMS), 2))
+        write(tmp_path / str(song), {stem: 0.1 * swell * noise[:, n] for n, stem in enumerate(STEMS)})
+    compare = Mock(side_effect=copies.compare)
+    monkeypatch.setattr(copies, "compare", compare)
+    assert found(tmp_path) == [error("0", "duplicate")]
+    compared = {(a.path.parent.name, b.path.parent.name) for (a, b, _), _ in compare.call_args_list}
+    assert compared == {("0", "5")}
 
 
 def test_a_long_song_is_compared_beyond_its_first_block(tmp_path):
