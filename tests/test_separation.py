@@ -18,6 +18,7 @@ class Recorder(torch.nn.Module):
 
     sample_rate = 1000
     chunk_samples = 100
+    frame_samples = 1
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ def test_chunks_are_whole_and_come_in_batches() -> None:
     np.testing.assert_allclose(target, 0.5 * waveform, atol=1e-6, rtol=0)
 
 
-def test_the_middle_of_a_chunk_counts_most() -> None:
+def test_the_ends_of_a_chunk_count_less() -> None:
     class Ends(torch.nn.Module):
         """Wrong by one at both ends of its chunk, right elsewhere."""
 
@@ -83,7 +84,29 @@ def test_the_middle_of_a_chunk_counts_most() -> None:
     waveform = noise(1000, channels=1)
     target = Separator(Ends(), sample_rate=1000, chunk_samples=100).separate(waveform)
     worst = np.abs(target - waveform)[:, 50:-50].max()
-    assert worst == pytest.approx(np.sin(np.pi * 9.5 / 100) ** 2, rel=1e-4)  # Hann's weight of the tenth sample
+    assert worst == pytest.approx(np.sin(np.pi * 9.5 / 100) ** 2, rel=1e-4)  # the tenth sample of a fade of 50
+
+
+def test_between_the_fades_estimates_count_alike() -> None:
+    class Loudness(torch.nn.Module):
+        """Estimates a constant: the mean of what it hears."""
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture.mean(dim=-1, keepdim=True).expand_as(mixture)
+
+    waveform = noise(1000, channels=1)
+    target = Separator(Loudness(), hop_s=0.2, sample_rate=1000, chunk_samples=400).separate(waveform)
+    means = [waveform[:, start : start + 400].mean() for start in (0, 200, 400, 600)]
+    np.testing.assert_allclose(target[:, :200], means[0], atol=1e-6)
+    np.testing.assert_allclose(target[:, 250:350], np.mean(means[:2]), atol=1e-6)
+    np.testing.assert_allclose(target[:, 650:750], np.mean(means[2:]), atol=1e-6)
+
+
+def test_by_default_two_estimates_of_a_sample_share_no_frame() -> None:
+    model = Recorder()
+    assert Separator(model).hop_samples == 50
+    model.frame_samples = 10
+    assert Separator(model).hop_samples == 45
 
 
 def test_tensors_give_tensors() -> None:

@@ -48,8 +48,8 @@ def read(path: Path) -> tuple[Waveform, int]:
     Returns the waveform, `(channels, samples)` float32 in -1..1, and its sample rate in Hz. Raises InputError
     for a file that is missing, unreadable, truncated or empty.
     """
-    blocks = list(read_blocks(path, READ_SAMPLES))
-    return np.concatenate(blocks, axis=1), read_header(path).sample_rate
+    header = read_header(path)
+    return np.concatenate(list(read_blocks(path, READ_SAMPLES, header=header)), axis=1), header.sample_rate
 
 
 def read_header(path: Path) -> Header:
@@ -71,12 +71,13 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_blocks(path: Path, block_samples: int, start: int = 0) -> Iterator[Waveform]:
+def read_blocks(path: Path, block_samples: int, start: int = 0, header: Header | None = None) -> Iterator[Waveform]:
     """Blocks of `(channels, block_samples)` float32 from sample `start` on, the last one shorter.
 
-    Raises InputError as `read_header` does, and after the last whole block of a file whose end is missing.
+    `header`: the file's, where it is known already. Raises InputError as `read_header` does, and after the last whole
+    block of a file whose end is missing.
     """
-    header = read_header(path)
+    header = header or read_header(path)
     n_samples = start
     for block in (_decode if header.n_samples is None else _read)(path, header, block_samples, start):
         n_samples += block.shape[1]

@@ -24,7 +24,7 @@ from vocalremix.files import link_or_copy, publish
 from vocalremix.pieces import Piece, made
 from vocalremix.sad import Rule, read_starts, starts_piece
 
-# One copy runs on one core, as many copies run at once as there are cores; gain is ours to choose (see _stretch).
+# One copy runs on one core, as many copies run at once as there are cores; gain is ours to choose (see _write_copy).
 RUBBERBAND_OPTIONS = {"--no-threads": "", "--ignore-clipping": ""}
 SOURCES = (Path(__file__), *sad.SOURCES)
 

@@ -243,9 +243,9 @@ class Initial(Section):
 
 
 class Separation(Section):
-    """Overlap-add at evaluation."""
+    """Overlap-add at evaluation; a hop of null is `Separator`'s default."""
 
-    hop_s: Positive
+    hop_s: Positive | None
     batch_size: Count
 
 
@@ -285,7 +285,7 @@ class Profile(Section):
                 f"= {self.sad.window_s:g} s ({window_samples:.0f} samples)"
             )
         chunk_s = self.model.chunk_samples / self.model.sample_rate
-        if self.separation.hop_s > chunk_s:
+        if self.separation.hop_s is not None and self.separation.hop_s > chunk_s:
             raise ValueError(
                 f"separation.hop_s: {self.separation.hop_s:g} s leaves gaps between chunks of {chunk_s:.2f} s"
             )

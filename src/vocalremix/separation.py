@@ -19,6 +19,9 @@ from vocalremix.errors import InputError
 
 BLOCK_SAMPLES = 1 << 20
 WAV_BYTES = 0xFFFF0000
+# The ends of a chunk, where the model has heard one side only, are faded; shorter than one would think: longer fades
+# were measured worse (docs/performance.md), for each sample then has fewer estimates to average.
+FADE_S = 0.05
 CHUNK_SAMPLES = 134144  # 263 STFT frames of 512 samples, about 3 s: the crop of the thesis
 
 
@@ -30,7 +33,8 @@ class Separator:
     model
         Takes and returns `(batch, channels, samples)`. It is moved to `device` and put into eval mode.
     hop_s
-        From one chunk to the next, in seconds; default half a chunk. Smaller hops average more estimates.
+        From one chunk to the next, in seconds. Smaller hops average more estimates. Default: half a chunk, less half
+        a frame of the model, because estimates that share their frames err alike.
     batch_size
         Chunks per call of the model.
     device
@@ -60,7 +64,10 @@ class Separator:
         self.chunk_samples = chunk_samples or own_chunk_samples
         if self.chunk_samples != own_chunk_samples and not getattr(model, "any_length", True):
             raise InputError(f"chunk_samples {chunk_samples}: this model takes only {own_chunk_samples}")
-        self.hop_samples = _hop_samples(hop_s, self.chunk_samples, self.sample_rate)
+        if hop_s is None:
+            self.hop_samples = max(self.chunk_samples // 2 - int(getattr(model, "frame_samples", 1)) // 2, 1)
+        else:
+            self.hop_samples = _hop_samples(hop_s, self.chunk_samples, self.sample_rate)
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: it must be at least 1")
         self.batch_size = batch_size
@@ -68,9 +75,10 @@ class Separator:
         if precision == "bf16":
             refuse_missing_bf16(self.device.type)
         self.model = model.to(self.device).eval()
-        # A Hann window, as a chunk's estimate is worst at its ends, where the model has heard one side only. Taken at
-        # half samples it is zero nowhere, so that it can be divided by even where only one chunk reaches.
-        self.window = np.sin(np.pi * (np.arange(self.chunk_samples) + 0.5) / self.chunk_samples) ** 2
+        # taken at half samples a fade is zero nowhere, so that it can be divided by even where only one chunk reaches
+        fade = min(round(FADE_S * self.sample_rate), self.chunk_samples // 2)
+        ramp = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade) ** 2
+        self.window = np.concatenate([ramp, np.ones(self.chunk_samples - 2 * fade), ramp[::-1]])
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, **options: Any) -> Self:
@@ -198,8 +206,8 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     fits = 4 * header.channels * (header.n_samples or 0) < WAV_BYTES
     options = {"samplerate": header.sample_rate, "channels": header.channels, "subtype": "FLOAT"}
     options["format"] = "WAV" if fits else "RF64"
-    pieces = stream_recording(separator, read_blocks(song, BLOCK_SAMPLES), header.sample_rate, str(song))
-    mixture = read_blocks(song, BLOCK_SAMPLES)
+    pieces = stream_recording(separator, read_blocks(song, BLOCK_SAMPLES, header=header), header.sample_rate, str(song))
+    mixture = read_blocks(song, BLOCK_SAMPLES, header=header)
     with soundfile.SoundFile(target, "w", **options) as one, soundfile.SoundFile(accompaniment, "w", **options) as two:
         for piece in separator.progress(pieces, header.n_samples, header.sample_rate):
             while held.shape[1] < piece.shape[1] and (block := next(mixture, None)) is not None:
@@ -212,9 +220,7 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
                 raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
 
 
-def _hop_samples(hop_s: float | None, chunk_samples: int, sample_rate: int) -> int:
-    if hop_s is None:
-        return max(chunk_samples // 2, 1)
+def _hop_samples(hop_s: float, chunk_samples: int, sample_rate: int) -> int:
     chunk_s = chunk_samples / sample_rate
     if not 0 < hop_s <= chunk_s:
         raise InputError(f"hop_s {hop_s:g}: it must be above 0 and at most one chunk of the model, {chunk_s:.4g} s")

@@ -14,9 +14,11 @@ class SeparationModel(nn.Module, ABC):
     `config`: what it was built from. `sample_rate`: of its input and output, in Hz. `target`: the stem it
     extracts. `chunk_samples`: the length it is trained on and takes best. `any_length`: whether it takes other
     lengths at all; where False, a caller pads a shorter waveform to `chunk_samples` and cuts a longer one.
+    `frame_samples`: from one of its frames to the next, 1 where it has none.
     """
 
     any_length: bool
+    frame_samples = 1
 
     def __init__(self, config: ModelConfig, target: str) -> None:
         super().__init__()

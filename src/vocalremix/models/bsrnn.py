@@ -262,6 +262,7 @@ class BandSplitSeparator(SeparationModel):
     def __init__(self, config: BSRNNConfig, target: str) -> None:
         super().__init__(config, target)
         self.any_length = config.flavour == "paper"
+        self.frame_samples = config.hop_samples
         self.network = BandSplitRNN(
             [end - first for first, end in config.band_edges(target)],
             features=config.features,

@@ -80,7 +80,7 @@ def _listen(facts: SongFacts) -> None:
     song, names = facts.song, tuple(facts.headers)
     levels = {name: Levels(header.channels, header.sample_rate) for name, header in facts.headers.items()}
     streams = {
-        name: read_blocks(song.files[name], BLOCK_HOPS * hop_samples(header.sample_rate))
+        name: read_blocks(song.files[name], BLOCK_HOPS * hop_samples(header.sample_rate), header=header)
         for name, header in facts.headers.items()
     }
     windows = SalientWindows(facts.headers["vocals"].sample_rate) if "vocals" in names else None
