@@ -20,6 +20,8 @@ from vocalremix.models.configs import BSRNNConfig
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 TOLERANCE = 1e-3
 BF16_TOLERANCE = 0.1
+CURVE_TOLERANCE = 0.05
+STEPS, LEARNING_RATE = 60, 2e-3
 
 
 class BandSplit(nn.Module):
@@ -179,6 +181,28 @@ def check(models: Pair, bf16: bool = False) -> str:
     return f"{error:.0e} of the gradient's norm"
 
 
+def learn(models: Pair, model: BandSplitSeparator, bf16: bool = False) -> list[float]:
+    """The losses of steps on one batch, by Adam; the weights stay as they were."""
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    losses = []
+    for _ in range(STEPS):
+        losses.append(float(models.step(model, bf16)))
+        optimizer.step()
+    model.load_state_dict(before)
+    return losses
+
+
+def curves(models: Pair) -> Row:
+    """Whether a training in bf16 goes as one in float32."""
+    theirs, ours = learn(models, models.textbook), learn(models, models.ours, bf16=True)
+    apart = max(abs(a - b) / a for a, b in zip(theirs, ours, strict=True))
+    assert apart < CURVE_TOLERANCE, f"the losses differ by up to {100 * apart:.1f} %"
+    question = f"Loss after {STEPS} steps on one batch, demo size, ours in bf16"
+    there, here = (f"{losses[0]:.3f} to {losses[-1]:.3f}" for losses in (theirs, ours))
+    return Row(question, there, here, "", "", f"{100 * apart:.1f} % at every step")
+
+
 def gradient(parameter: nn.Parameter) -> Tensor:
     """A parameter's gradient, which must be there."""
     assert parameter.grad is not None
@@ -198,5 +222,7 @@ def rows(full: bool = False) -> Iterator[Row]:
             question = f"BSRNN step, {size} size, {len(models.ours.network.widths)} bands, batch of {examples}"
             question += ", ours in bf16" if bf16 else ""
             work = operations(partial(models.step, models.ours, bf16))
-            least = duration(work / product_rate(torch.bfloat16 if bf16 else torch.float32))
+            least = duration(work / product_rate(bf16))
             yield Row(question, *times.medians(duration), least, times.speedup, agreement)
+        if size == "demo":
+            yield curves(models)

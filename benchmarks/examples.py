@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import psutil
 import soundfile
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from benchmarks.floor import copy_rate
 from benchmarks.race import Row, closeness, number, race
@@ -22,6 +24,7 @@ WINDOW_SAMPLES = 6 * SAMPLE_RATE
 CROP_SAMPLES = 134144
 SEED = 3
 MIX_PROB = 0.8
+WORKERS, BATCH, EPOCHS = 8, 4, 150
 Samples = npt.NDArray[np.float32]
 
 
@@ -141,6 +144,19 @@ def rows() -> Iterator[Row]:
             most = per_second(1, n_bytes / copy_rate())
             question = f"Training examples, `speech_remix_prob` {speech_remix_prob}"
             yield Row(question, *rates, most, times.speedup, agreement)
+        keys = [(epoch, index) for epoch in range(EPOCHS) for index in range(len(ours))]
+        question = f"Memory of {WORKERS} loader processes of their own, at half and at the end of {len(keys)} examples"
+        yield Row(question, memory(textbook, keys), memory(ours, keys), "", "", "")
+
+
+def memory(loader: TextbookLoader | RemixDataset, keys: list[Key]) -> str:
+    """What the processes of a DataLoader share with no other, at half and at the end."""
+    batches = DataLoader(loader, batch_size=BATCH, sampler=keys, num_workers=WORKERS)  # type: ignore[arg-type]
+    found = []
+    for number_of_batch, _ in enumerate(batches, start=1):
+        if number_of_batch in (len(batches) // 2, len(batches) - WORKERS):
+            found.append(sum(worker.memory_full_info().uss for worker in psutil.Process().children()))
+    return " to ".join(f"{n_bytes / 1e6:.0f}" for n_bytes in found) + " MB"
 
 
 def read(loader: TextbookLoader | RemixDataset, keys: list[Key]) -> None:

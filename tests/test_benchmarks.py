@@ -40,6 +40,18 @@ def test_bf16_band_split_rnn() -> None:
     bsrnn.check(bsrnn.pair(config, examples=2), bf16=True)
 
 
+def test_loss_curves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tiny
+
+    from benchmarks import bsrnn
+
+    monkeypatch.setattr(bsrnn, "STEPS", 5)
+    models = bsrnn.pair(tiny.CONFIG.model_copy(update={"flavour": "amanteur"}), examples=2)
+    first, again = bsrnn.learn(models, models.ours), bsrnn.learn(models, models.ours)
+    assert first == again and first[-1] < first[0]
+    assert bsrnn.curves(models).ours.startswith(f"{first[0]:.3f}"[:4])
+
+
 def test_static_copies(tmp_path: Path) -> None:
     from benchmarks import copies
 
