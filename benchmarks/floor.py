@@ -25,7 +25,7 @@ def fastest(work: Callable[[], object]) -> float:
 
 
 @cache
-def product_rate(bf16: bool = False) -> float:
+def product_rate(bf16: bool) -> float:
     """Floating-point operations per second of a product of two square matrices, in float32 or in bf16."""
     left, right = torch.randn(2, SIZE, SIZE).to(torch.bfloat16 if bf16 else torch.float32)
     return 2 * SIZE**3 / fastest(lambda: left @ right)

@@ -107,6 +107,7 @@ def test_by_default_two_estimates_of_a_sample_share_no_frame() -> None:
     assert Separator(model).hop_samples == 50
     model.frame_samples = 10
     assert Separator(model).hop_samples == 45
+    assert Separator(model, chunk_samples=110).hop_samples == 45
 
 
 def test_tensors_give_tensors() -> None:

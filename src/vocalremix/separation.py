@@ -19,8 +19,8 @@ from vocalremix.errors import InputError
 
 BLOCK_SAMPLES = 1 << 20
 WAV_BYTES = 0xFFFF0000
-# The ends of a chunk, where the model has heard one side only, are faded; shorter than one would think: longer fades
-# were measured worse (docs/performance.md), for each sample then has fewer estimates to average.
+# The ends of a chunk, where the model has heard one side only, are faded, and no more: Hann windows, which fade all of
+# it, leave each sample fewer estimates to average and were measured worse (docs/performance.md).
 FADE_S = 0.05
 CHUNK_SAMPLES = 134144  # 263 STFT frames of 512 samples, about 3 s: the crop of the thesis
 
@@ -34,7 +34,7 @@ class Separator:
         Takes and returns `(batch, channels, samples)`. It is moved to `device` and put into eval mode.
     hop_s
         From one chunk to the next, in seconds. Smaller hops average more estimates. Default: half a chunk, less half
-        a frame of the model, because estimates that share their frames err alike.
+        of the model's `frame_samples`, because estimates that share their frames err alike.
     batch_size
         Chunks per call of the model.
     device
@@ -65,7 +65,8 @@ class Separator:
         if self.chunk_samples != own_chunk_samples and not getattr(model, "any_length", True):
             raise InputError(f"chunk_samples {chunk_samples}: this model takes only {own_chunk_samples}")
         if hop_s is None:
-            self.hop_samples = max(self.chunk_samples // 2 - int(getattr(model, "frame_samples", 1)) // 2, 1)
+            frame = int(getattr(model, "frame_samples", 1))
+            self.hop_samples = max(self.chunk_samples // 2 // frame * frame - frame // 2, 1)
         else:
             self.hop_samples = _hop_samples(hop_s, self.chunk_samples, self.sample_rate)
         if batch_size < 1:

@@ -683,11 +683,13 @@ def test_a_song_of_tones_has_copies(tmp_path):
     assert found(tmp_path) == [error("A", "duplicate")]
 
 
-def test_of_songs_that_swell_alike_only_copies_are_compared_sample_by_sample(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shift", [0, 1102])  # samples; half a hop of the fingerprints is the worst
+def test_of_songs_that_swell_alike_only_copies_are_compared_sample_by_sample(shift, tmp_path, monkeypatch):
     swell = np.sin(np.linspace(0, 6 * np.pi, N))[:, None] ** 2
     for song in range(6):
         noise = np.random.default_rng(song % 5).standard_normal((N, len(STEMS), 2))
-        write(tmp_path / str(song), {stem: 0.1 * swell * noise[:, n] for n, stem in enumerate(STEMS)})
+        heard = slice(shift if song == 5 else 0, None)
+        write(tmp_path / str(song), {stem: (0.1 * swell * noise[:, n])[heard] for n, stem in enumerate(STEMS)})
     compare = Mock(side_effect=copies.compare)
     monkeypatch.setattr(copies, "compare", compare)
     assert found(tmp_path) == [error("0", "duplicate")]

@@ -29,9 +29,11 @@ SMOOTHING_HOPS = 9
 TREND_HOPS = 41
 # relative to its mean; a tone's envelope has no shape to compare
 STEADY = 1e-3
-# far below what a copy of low bit depth has, far above what two noises have
+# a copy half a hop beside has 0.8 and more, other music or noise 0.3 and less
 MAYBE = 0.5
 FINGERPRINT_HZ = 2800
+# long enough that half a hop beside, where a copy may be, noise is still like itself
+FINGERPRINT_HOPS = 4
 FINGERPRINT_SIZE = 16
 SAME = 0.9
 PROBES = 3
@@ -116,15 +118,15 @@ def _alike(envelopes: Sequence[npt.NDArray[np.float32]]) -> list[tuple[int, int,
 
 
 def fingerprint(recording: Recording) -> npt.NDArray[np.float32]:
-    """Which frequencies below 2.8 kHz are louder than others in each 0.1 s, every 0.05 s: `(hops, 16)`.
+    """Which frequencies below 2.8 kHz are louder than others in each 0.2 s, every 0.05 s: `(hops, 16)`.
 
-    The inner product of two rows is about that of the 280 amplitudes, less their means, from which they were made: a
-    random projection keeps it (Johnson and Lindenstrauss 1984).
+    The inner product of two rows is about 16 times that of the 560 amplitudes, less their means, from which they were
+    made: a random projection keeps it (Johnson and Lindenstrauss 1984).
     """
     hop = ENVELOPE_HOP_S * recording.sample_rate
-    size = 2 * hop_samples(recording.sample_rate)
-    window = np.hanning(size + 1)[:-1]
-    n_bins = 1 + round(FINGERPRINT_HZ * 2 * ENVELOPE_HOP_S)
+    size = FINGERPRINT_HOPS * hop_samples(recording.sample_rate)
+    window = np.hanning(size + 1)[:-1].astype(np.float32)
+    n_bins = 1 + round(FINGERPRINT_HZ * FINGERPRINT_HOPS * ENVELOPE_HOP_S)
     projection = np.random.default_rng(0).standard_normal((n_bins, FINGERPRINT_SIZE), dtype=np.float32)
     rows = []
     before = np.zeros(size, dtype=np.float32)
@@ -133,7 +135,7 @@ def fingerprint(recording: Recording) -> npt.NDArray[np.float32]:
         # from the true time of each hop, so that a rate in which a hop is no whole number of samples does not drift
         starts = np.round(np.arange(1, 1 + int(block.shape[1] / hop + 1e-6)) * hop).astype(int)
         frames = np.lib.stride_tricks.sliding_window_view(samples, size)[starts]
-        amplitudes = np.abs(rfft(frames * window.astype(np.float32)))[:, 1:n_bins]
+        amplitudes = np.abs(rfft(frames * window))[:, 1:n_bins]
         amplitudes -= amplitudes.mean(axis=1, keepdims=True)
         rows.append(amplitudes @ projection[: amplitudes.shape[1]])
         before = samples[-size:]
