@@ -71,8 +71,14 @@ def write_sources(root: Path, songs: int, song_s: int) -> None:
         soundfile.write(root / "speech" / str(song) / "0.flac", spoken, 16000)
 
 
+def write_corpora(root: Path, songs: int, song_s: int) -> None:
+    """The corpus to measure, and beside it the few songs that the process warms up on."""
+    write_sources(root / "corpus", songs, song_s)
+    write_sources(root / "warm_up", WARM_UP_SONGS, SONG_S)
+
+
 def measure(stage: str, root: Path, songs: int) -> Measured:
-    """Run a stage in a process of its own, which has run it on a few songs before the seconds count."""
+    """Run a stage in a process of its own on what `write_corpora` wrote; the seconds are those after the warm-up."""
     corpus = root / "corpus"
     before = on_disk(corpus)
     command = [sys.executable, "-m", "benchmarks.data_stages", stage, str(root / "warm_up"), str(corpus)]
@@ -112,8 +118,7 @@ def measure_all(sizes: tuple[int, ...], song_s: int) -> list[Measured]:
             runs: dict[str, list[Measured]] = {stage: [] for stage in STAGES}
             for repeat in range(REPEATS):
                 with tempfile.TemporaryDirectory() as folder:
-                    write_sources(Path(folder) / "corpus", songs, song_s)
-                    write_sources(Path(folder) / "warm_up", WARM_UP_SONGS, SONG_S)
+                    write_corpora(Path(folder), songs, song_s)
                     for stage in [stage for stage in STAGES if repeat == 0 or stage != SLOW]:
                         progress.set_postfix_str(f"{stage}, {songs} songs")
                         runs[stage].append(measure(stage, Path(folder), songs))
@@ -165,8 +170,7 @@ def prediction(found: list[Measured], cores: int) -> Iterator[str]:
 def long_song(song_s: int) -> Iterator[str]:
     """Peak memory of one process on songs of ten minutes."""
     with tempfile.TemporaryDirectory() as folder:
-        write_sources(Path(folder) / "corpus", 3, song_s)
-        write_sources(Path(folder) / "warm_up", WARM_UP_SONGS, SONG_S)
+        write_corpora(Path(folder), 3, song_s)
         rows = [measure(stage, Path(folder), 3) for stage in STAGES if stage != "resample"]
     yield line(("stage", f"memory of a process, songs of {song_s // 60} min"))
     yield line(["---"] * 2)

@@ -77,8 +77,7 @@ def test_operations_are_counted() -> None:
 def test_scale_measures_every_stage(tmp_path: Path) -> None:
     from benchmarks import scale
 
-    for corpus in ("corpus", "warm_up"):
-        scale.write_sources(tmp_path / corpus, songs=3, song_s=8)
+    scale.write_corpora(tmp_path, songs=3, song_s=8)
     found = {stage: scale.measure(stage, tmp_path, 3) for stage in scale.STAGES}
     assert all(row.seconds > 0 and row.peak_mb > 50 for row in found.values())
     # import and resample write 16-bit samples; index writes a table; rubberband's copies are as long as the songs

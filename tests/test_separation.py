@@ -18,7 +18,6 @@ class Recorder(torch.nn.Module):
 
     sample_rate = 1000
     chunk_samples = 100
-    frame_samples = 1
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__()

@@ -64,11 +64,8 @@ class Separator:
         self.chunk_samples = chunk_samples or own_chunk_samples
         if self.chunk_samples != own_chunk_samples and not getattr(model, "any_length", True):
             raise InputError(f"chunk_samples {chunk_samples}: this model takes only {own_chunk_samples}")
-        if hop_s is None:
-            frame = int(getattr(model, "frame_samples", 1))
-            self.hop_samples = max(self.chunk_samples // 2 // frame * frame - frame // 2, 1)
-        else:
-            self.hop_samples = _hop_samples(hop_s, self.chunk_samples, self.sample_rate)
+        frame_samples = int(getattr(model, "frame_samples", 1))
+        self.hop_samples = _hop_samples(hop_s, self.chunk_samples, frame_samples, self.sample_rate)
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: it must be at least 1")
         self.batch_size = batch_size
@@ -221,7 +218,10 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
                 raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
 
 
-def _hop_samples(hop_s: float, chunk_samples: int, sample_rate: int) -> int:
+def _hop_samples(hop_s: float | None, chunk_samples: int, frame_samples: int, sample_rate: int) -> int:
+    if hop_s is None:
+        whole_frames = chunk_samples // 2 // frame_samples * frame_samples
+        return max(whole_frames - frame_samples // 2, 1)
     chunk_s = chunk_samples / sample_rate
     if not 0 < hop_s <= chunk_s:
         raise InputError(f"hop_s {hop_s:g}: it must be above 0 and at most one chunk of the model, {chunk_s:.4g} s")
