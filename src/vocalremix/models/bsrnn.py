@@ -57,9 +57,10 @@ class SequenceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the shape of `x`."""
-        variance, mean = torch.var_mean(x, dim=0, correction=0, keepdim=True)
-        scale = self.weight * torch.rsqrt(variance + EPS)
-        return torch.addcmul(self.bias - mean * scale, x, scale)
+        # Each feature of each sequence as a channel of its own: many times faster than torch.var_mean along an axis
+        # that is not the last.
+        scale, offset = (parameter.repeat(x.shape[1]) for parameter in (self.weight, self.bias))
+        return functional.batch_norm(x.flatten(1), None, None, scale, offset, training=True, eps=EPS).view_as(x)
 
 
 class SequenceRNN(nn.Module):
