@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,29 @@ def test_a_variable_bit_rate_mp3_without_a_table_of_contents_is_read_to_its_end(
     subprocess.run(command, check=True)
     assert soundfile.info(tmp_path / "a.mp3").frames < 9 * 44100, "libsndfile alone would do"
     assert audio.read(tmp_path / "a.mp3")[0].shape[1] == pytest.approx(10 * 44100, abs=4 * 1152)
+
+
+@pytest.mark.parametrize("name", ["Re:Stacks.m4a", "-x.m4a"])
+def test_names_are_neither_protocols_nor_options(tmp_path, noise, monkeypatch, name):
+    soundfile.write(tmp_path / "a.wav", noise.T, 44100)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "alac", tmp_path / name]
+    subprocess.run(command, check=True)
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(audio.read(Path(name))[0], noise)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_a_flac_from_a_pipe_is_whole(tmp_path, noise, subtype):
+    """Its header tells no length."""
+    whole = np.tile(noise, 3)
+    soundfile.write(tmp_path / "a.wav", whole.T, 44100, subtype=subtype)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-f", "flac", "-"]
+    (tmp_path / "a.flac").write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert audio.read_header(tmp_path / "a.flac") == audio.Header(44100, 2, None)
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.flac")[0], whole)
+    np.testing.assert_array_equal(
+        next(audio.read_blocks(tmp_path / "a.flac", 100, start=99_999)), whole[:, 99_999:][:, :100]
+    )
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.m4a"])

@@ -28,6 +28,8 @@ MAX_SINC_PHASES = 1000
 # torchaudio's filter reaches 6 samples of the lower rate to both sides, scipy's 10
 FILTER_SAMPLES = 12
 MP3_HEAD_BYTES = 200
+# what libsndfile takes for the length of a FLAC file whose header could not know it
+UNKNOWN_FRAMES = (1 << 63) - 1
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
 
 Waveform = npt.NDArray[np.float32]
@@ -63,6 +65,8 @@ def read_header(path: Path) -> Header:
             refuse_truncated(path, file.extra_info)
             if file.frames == 0:
                 raise InputError(f"{path}: holds no audio")
+            if file.frames == UNKNOWN_FRAMES:  # libsndfile cannot seek there, not even to the start
+                return _probe(path)
             is_exact = file.format != "MP3" or _tells_its_length(path) or shutil.which("ffmpeg") is None
             return Header(file.samplerate, file.channels, file.frames if is_exact else None)
     except soundfile.LibsndfileError:
@@ -129,20 +133,22 @@ def _probe(path: Path) -> Header:
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
-    shown = subprocess.run(
-        ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream", str(path)],
-        capture_output=True,
-        text=True,
-    )
+    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream"]
+    shown = subprocess.run([*command, _plain_name(path)], capture_output=True, text=True)
     streams = json.loads(shown.stdout or "{}").get("streams")
     if shown.returncode != 0 or not streams:
         raise InputError(f"{path}: not an audio file that libsndfile or ffmpeg can read")
     return Header(int(streams[0]["sample_rate"]), int(streams[0]["channels"]), None)
 
 
+def _plain_name(path: Path) -> str:
+    """A name that ffmpeg takes for a file's: `Re:Stacks.m4a` would be of a protocol "Re", `-x.m4a` an option."""
+    return str(path.absolute())
+
+
 def _decode(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
-    command = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate), "-i", str(path)]
-    command += ["-map", "0:a:0", "-f", "f32le", "-"]
+    command = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate)]
+    command += ["-i", _plain_name(path), "-map", "0:a:0", "-f", "f32le", "-"]
     n_bytes = 4 * header.channels * block_samples
     with (
         # a pipe that nobody reads would stop ffmpeg after many complaints
