@@ -1,5 +1,6 @@
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,32 @@ def test_two_files_for_one_stem_are_refused(source):
 def test_stems_of_unequal_length_are_refused(source):
     soundfile.write(source / "D" / "other.wav", np.zeros((4001, 2)), 44100)
     refused(source, "D: stems of unequal length in samples: vocals 4000, .* other 4001")
+
+
+def ffmpeg(*arguments: str | Path) -> bytes:
+    return subprocess.run(["ffmpeg", "-v", "error", *arguments], check=True, capture_output=True).stdout
+
+
+def test_lengths_that_no_header_tells_are_left_to_decoding(tmp_path):
+    """libsndfile guesses that of an MP3 of variable bit rate without a table of contents from its first frames."""
+    for name in "ABC":
+        write_song(tmp_path / "source" / name, n_samples=5 * 44100)
+    quiet_start = np.random.default_rng(0).uniform(-0.9, 0.9, (5 * 44100, 2)) * (np.arange(5 * 44100) > 99_999)[:, None]
+    soundfile.write(tmp_path / "source" / "A" / "bass.wav", quiet_start, 44100)
+    for stem in STEMS:
+        wav = tmp_path / "source" / "A" / f"{stem}.wav"
+        ffmpeg("-i", wav, "-q:a", "0", "-write_xing", "0", wav.with_suffix(".mp3"))
+        wav.unlink()
+    guesses = {soundfile.info(path).frames for path in (tmp_path / "source" / "A").iterdir()}
+    assert len(guesses) > 1, "libsndfile alone would do"
+    # written to a pipe
+    wav = tmp_path / "source" / "B" / "bass.wav"
+    wav.with_suffix(".flac").write_bytes(ffmpeg("-i", wav, "-f", "flac", "-"))
+    wav.unlink()
+    import_folder(tmp_path / "source", tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    lengths = {song.name: song.n_samples for song in songs(tmp_path / "music")}
+    assert (lengths["B"], lengths["C"]) == (5 * 44100, 5 * 44100)
+    assert lengths["A"] == pytest.approx(5 * 44100, abs=4 * 1152)
 
 
 def test_surround_is_refused(source):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -18,7 +17,7 @@ from vocalremix.audio import (
     Waveform,
     map_pcm16,
     read,
-    refuse_truncated,
+    read_header,
     resample,
     to_stereo,
     write_pcm16,
@@ -128,14 +127,10 @@ def check_stems(folder: Path) -> dict[str, Path]:
         if path is None:
             raise InputError(f"{folder}: missing stem {stem}; expected {stem}.wav (or flac, ogg, mp3, ...)")
         files[stem] = path
-        try:
-            header = soundfile.info(path)
-        except soundfile.LibsndfileError:
-            continue  # left to ffmpeg, which has to decode the file to tell its length
-        refuse_truncated(path, header.extra_info)
-        if header.channels > 2:
-            raise InputError(f"{path}: {header.channels} channels; mix it down to mono or stereo first")
-        lengths[stem] = -(-header.frames * SAMPLE_RATE // header.samplerate)
+        header = read_header(path)
+        to_stereo(np.zeros((header.channels, 0), np.float32), str(path))
+        if header.n_samples is not None:
+            lengths[stem] = -(-header.n_samples * SAMPLE_RATE // header.sample_rate)
     if lengths:
         equal_length(lengths, folder)
     return files
