@@ -16,7 +16,7 @@ import tiny
 import torch
 from torch.utils.data import DataLoader
 
-from vocalremix.compute import choose_devices
+from vocalremix.compute import choose_device, choose_devices
 from vocalremix.dataset import EpochSampler
 from vocalremix.errors import InputError
 from vocalremix.metrics import usdr
@@ -25,6 +25,9 @@ from vocalremix.params import Common, Compute, Phase
 from vocalremix.training import Outcome, fit, learning_rate
 
 PROGRAM = [sys.executable, str(Path(tiny.__file__))]
+# what a job of one task finds, whose program starts the other processes itself
+BATCH_JOB = {name: "0" for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")}
+BATCH_JOB |= {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "study", "SLURM_NTASKS": "1"}
 CPU = choose_devices(Compute(accelerator="cpu", devices=1, precision="32"))
 
 
@@ -176,6 +179,27 @@ def test_goes_on_after_any_epoch_to_the_same_weights(
         assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in expected.history]
 
 
+def test_a_cut_while_saving_leaves_the_last_checkpoint_whole(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = train(corpus, tmp_path / "whole")
+    write, saved = torch.save, itertools.count()
+
+    def cut(content: Any, file: Any) -> None:
+        if next(saved) < 3:
+            write(content, file)
+            return
+        Path(file).write_bytes(b"half of it")
+        raise SystemExit(143)
+
+    with monkeypatch.context() as during_the_cut, pytest.raises(SystemExit):
+        during_the_cut.setattr(torch, "save", cut)
+        train(corpus, tmp_path / "cut")
+    assert (tmp_path / "cut/last.ckpt").is_file()
+    model, _ = train(corpus, tmp_path / "cut")
+    assert torch.equal(tiny.weights(model), tiny.weights(whole))
+
+
 def test_early_stopping_survives_a_cut_after_the_last_epoch(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     ruinous = (Phase(epochs=1, learning_rate=1e-3), Phase(epochs=9, learning_rate=30.0))
     options = {"schedule": ruinous, "common": tiny.COMMON.model_copy(update={"patience": 1})}
@@ -214,6 +238,21 @@ def test_too_few_windows_for_a_batch(corpus: tuple[Path, pd.DataFrame], tmp_path
         train(corpus, tmp_path, common=common(10, 10))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPUs of this machine")
+def test_gpus_that_torch_cannot_use_are_no_reason_to_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver too old for torch still counts its cards."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for choose in (
+        lambda: choose_devices(Compute(accelerator="auto", devices="auto", precision="auto")),
+        lambda: choose_device("auto"),
+        lambda: choose_device("cuda:1"),
+    ):
+        with pytest.raises(InputError, match="2 GPUs are here, but torch cannot use them .* choose cpu"):
+            choose()
+    assert choose_devices(Compute(accelerator="cpu", devices=1, precision="32")).accelerator == "cpu"
+    assert choose_device("cpu").type == "cpu"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the refusals of a machine without a GPU")
 def test_asking_for_a_gpu_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"compute\.accelerator: cuda, but torch sees no CUDA device"):
@@ -230,25 +269,30 @@ def study(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(study: Path, *options: str, **popen: Any) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*PROGRAM, str(study), *options], env=environment, text=True, **popen)
+def start(study: Path, *options: str, environment: dict[str, str] | None = None, **popen: Any) -> subprocess.Popen[str]:
+    own = {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"} | (environment or {})
+    return subprocess.Popen([*PROGRAM, str(study), *options], env=os.environ | own, text=True, **popen)
 
 
-def run(study: Path, *options: str) -> dict[str, Any]:
-    assert start(study, *options).wait() == 0
+def run(study: Path, *options: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    assert start(study, *options, environment=environment).wait() == 0
     result: dict[str, Any] = torch.load(study / "weights.pt", weights_only=True)
     return result
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_valid", "accumulate"), [(4, 1), (1, 1), (4, 2)])
+@pytest.mark.parametrize(("n_valid", "accumulate", "environment"), [(4, 1, {}), (1, 1, BATCH_JOB), (4, 2, {})], ids=str)
 def test_two_processes_train_like_one_on_the_same_global_batch(
-    corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path, n_valid: int, accumulate: int
+    corpus: tuple[Path, pd.DataFrame],
+    study: Path,
+    tmp_path: Path,
+    n_valid: int,
+    accumulate: int,
+    environment: dict[str, str],
 ) -> None:
     options = ["--batch-size", "1", "--accumulate", str(accumulate), "--n-valid", str(n_valid)]
     recompute = ["--recompute"] if accumulate > 1 else []
-    two = run(study, "--devices", "2", *options, *recompute)
+    two = run(study, "--devices", "2", *options, *recompute, environment=environment)
     whole_batch = tiny.COMMON.model_copy(update={"batch_size": 2 * accumulate})
     one, outcome = train(corpus, tmp_path / "one", n_valid=n_valid, common=whole_batch)
     torch.testing.assert_close(two["weights"], tiny.weights(one), atol=1e-5, rtol=1e-4)

@@ -17,7 +17,7 @@ from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.params import Common, Compute, Phase
-from vocalremix.training import Outcome, fit
+from vocalremix.training import fit
 
 CONFIG = BSRNNConfig(
     flavour="paper",
@@ -93,7 +93,7 @@ def main() -> None:
         options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""), options.n_valid
     )
     with one_line_errors():
-        outcome: Outcome = fit(
+        outcome = fit(
             model,
             training,
             validation,
@@ -106,7 +106,7 @@ def main() -> None:
             name="tiny",
             on_epoch=lambda row: print(json.dumps(row), flush=True),
         )
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+    if outcome is None:
         return
     torch.save({"weights": weights(model), "best_epoch": outcome.best_epoch}, options.root / "weights.pt")
 

@@ -26,10 +26,11 @@ class Devices:
 def choose_devices(compute: Compute) -> Devices:
     """Settle what `auto` means on this machine.
 
-    Raises InputError where a GPU is asked for and none is there, more devices are asked for than are visible, or
-    bf16 is asked for on a GPU without it: nothing falls back in silence.
+    Raises InputError where a GPU is asked for and none is there, more devices are asked for than are visible, torch
+    cannot use those that are, or bf16 is asked for on a GPU without it: nothing falls back in silence.
     """
-    accelerator, available = compute.accelerator, torch.cuda.device_count()
+    accelerator = compute.accelerator
+    available = 0 if accelerator == "cpu" else _n_gpus()
     if accelerator == "auto":
         accelerator = "cuda" if available else "cpu"
     if accelerator == "cuda" and not available:
@@ -52,6 +53,20 @@ def refuse_missing_bf16(accelerator: str) -> None:
         raise InputError("precision: bf16, but this GPU has no bf16; set it to 32 or auto")
 
 
+def _n_gpus() -> int:
+    """How many GPUs there are; InputError where torch cannot use them, because the driver is too old, say."""
+    count = torch.cuda.device_count()
+    try:
+        if count:
+            torch.cuda.init()
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{count} GPUs are here, but torch cannot use them ({reason}); mend that, or choose cpu"
+        ) from error
+    return count
+
+
 def _has_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
@@ -70,13 +85,13 @@ def choose_threads(compute: Compute, n_processes: int = 1) -> int:
 def choose_device(name: str) -> torch.device:
     """The torch device of "cpu", "cuda", "cuda:1" or "auto"; InputError instead of a silent fallback to the CPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if _n_gpus() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device {name}: unknown; choose cpu, cuda or auto") from error
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device {name}: not supported; choose cpu, cuda or auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and (device.index or 0) >= _n_gpus():
         raise InputError(f"device {name}: torch sees no such GPU here; choose cpu or auto")
     return device

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -26,6 +28,7 @@ from tqdm import tqdm
 from vocalremix.compute import Devices
 from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
 from vocalremix.errors import InputError
+from vocalremix.files import publish
 from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Common, Phase
@@ -122,6 +125,14 @@ class SeparationTask(pl.LightningModule):
         self.history = checkpoint["history"]
 
 
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that a kill cannot cut short: Lightning's go through $TMPDIR, often on another file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with publish(Path(path)) as partial:
+            torch.save(checkpoint, partial)
+
+
 class _StopsAgain(EarlyStopping):
     """Early stopping that also holds for a training killed after its last epoch and taken up again."""
 
@@ -190,14 +201,14 @@ def fit(
     scratch: Path,
     name: str,
     on_epoch: Callable[[Row], None],
-) -> Outcome:
+) -> Outcome | None:
     """Train `model` in place and leave the averaged (EMA) weights in it: the best epoch's by validation uSDR.
 
     Without `validation` the last epoch's weights count. Everything needed to go on after a kill lies in `scratch`
     after every epoch; called again with the same arguments, training continues there and ends as if it had never
     stopped. `batch_size` is per device; a global batch, one step of the optimiser, is `accumulate` of them on every
     device, and an epoch a whole number of global batches. `on_epoch` gets each finished epoch's row, in one process
-    only.
+    only; the others, which only compute, get no outcome and keep the weights of the last step.
 
     Raises InputError when a loss or gradient is not finite, naming the windows of this process's share of the global
     batch, or when there are fewer windows than a global batch holds. SIGTERM and SIGINT end the program with a
@@ -233,6 +244,8 @@ def fit(
             accumulate_grad_batches=common.accumulate,
             default_root_dir=scratch,
             callbacks=[*callbacks, checkpoint(filename="last")],
+            # in a batch job of SLURM, Lightning would wait for processes of its making
+            plugins=[_WholeCheckpoints(), LightningEnvironment()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -256,6 +269,8 @@ def fit(
             ) from error
         finally:
             _kill_other_processes(trainer)
+    if not is_main_process():
+        return None
     result = torch.load(scratch / ("best.ckpt" if validation else "last.ckpt"), map_location="cpu", weights_only=True)
     task.load_state_dict(result["state_dict"])
     return Outcome(task.history, result["epoch"])
