@@ -307,6 +307,21 @@ def test_validation_takes_the_centre_of_each_window(corpus: Path, windows: pd.Da
         assert level(mixture, target) == pytest.approx(1, abs=1e-6)
 
 
+def test_validation_leaves_out_crops_without_the_target(tmp_path: Path) -> None:
+    """uSDR of silence would measure the estimate's level; a window is salient also where its middle is silent."""
+    song = np.full((2, SONG_SAMPLES), 0.1)
+    song[:, WINDOW_SAMPLES : 2 * WINDOW_SAMPLES] = 0
+    for stem in STEMS:
+        (tmp_path / "valid/A").mkdir(parents=True, exist_ok=True)
+        write_pcm16(tmp_path / f"valid/A/{stem}.wav", song)
+    starts = [0, WINDOW_SAMPLES, 2 * WINDOW_SAMPLES]
+    windows = table(*(("valid", "A", "", start) for start in starts))
+    validation = ValidationDataset(tmp_path, windows, "bass", CROP_SAMPLES, WINDOW_S)
+    assert [validation[index].key.tolist() for index in range(len(validation))] == [[0, 0], [0, 2]]
+    silent = ValidationDataset(tmp_path, windows[1:2], "bass", CROP_SAMPLES, WINDOW_S)
+    assert len(silent) == 1, "a corpus that has no other is validated on what there is"
+
+
 @pytest.mark.parametrize("n_examples", [12, 29, 5])
 def test_processes_share_the_global_batches_of_one(n_examples: int) -> None:
     global_batch = 6

@@ -15,6 +15,7 @@ from vocalremix.audio import SAMPLE_RATE, STEMS, map_pcm16
 from vocalremix.errors import InputError
 from vocalremix.params import TargetScaling
 from vocalremix.remix import classic_remix, mix, peak, speech_remix
+from vocalremix.windows import FLOOR
 
 Key = tuple[int, int]
 """Epoch and index of an example."""
@@ -167,7 +168,8 @@ class RemixDataset(Dataset[Example]):
 class ValidationDataset(Dataset[Example]):
     """The unchanged centre crop of each window, at the level of a training example without gain.
 
-    Windows of 6 s every 3 s give centre crops of 3 s that tile a song.
+    Windows of 6 s every 3 s give centre crops of 3 s that tile a song. Crops in which the target is silent are left
+    out, for uSDR would measure there how loud the estimate is; where it is silent in all, all stay.
     """
 
     def __init__(
@@ -175,17 +177,22 @@ class ValidationDataset(Dataset[Example]):
     ) -> None:
         """Arguments and errors are those of RemixDataset."""
         self._windows = _Windows(music, None, windows, target, crop_samples, window_s)
+        rows = range(len(self._windows))
+        self._rows = [row for row in rows if self._read(row, target).square().mean().sqrt() > FLOOR] or list(rows)
 
     def __len__(self) -> int:
-        """The number of windows."""
-        return len(self._windows)
+        """The number of crops."""
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
-        """The example of a window; its epoch is 0."""
-        offset = self._windows.slack_samples // 2
-        others = [self._windows.read(index, stem, offset) for stem in self._windows.other_stems]
-        target = self._windows.read(index, self._windows.target, offset)
-        return _example(mix([target, *others]), target, (0, index))
+        """The example of a crop; its key is epoch 0 and the window's row."""
+        row = self._rows[index]
+        others = [self._read(row, stem) for stem in self._windows.other_stems]
+        target = self._read(row, self._windows.target)
+        return _example(mix([target, *others]), target, (0, row))
+
+    def _read(self, row: int, stem: str) -> Tensor:
+        return self._windows.read(row, stem, self._windows.slack_samples // 2)
 
 
 class EpochSampler(Sampler[Key]):

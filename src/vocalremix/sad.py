@@ -18,13 +18,13 @@ from vocalremix.audio import SAMPLE_RATE, Waveform, map_pcm16
 from vocalremix.corpus import PARTS, songs
 from vocalremix.errors import InputError
 from vocalremix.pieces import Piece, made
+from vocalremix.windows import FLOOR
 
 Rule = Literal["amanteur", "paper"]
 
 CHUNKS = 10
 SILENT = 1e-5
 QUANTILE = 0.15
-FLOOR = 1e-3
 ACTIVE_SHARE = 0.5
 SOURCES = (Path(__file__), Path(audio.__file__))
 
