@@ -99,6 +99,26 @@ def test_overfit_is_three_windows_in_a_row_of_one_song(data: Data) -> None:
     assert training.drop_duplicates().equals(validation)
 
 
+def test_overfit_fills_any_batch(data: Data) -> None:
+    training, validation = select_windows(recipe(overfit=True), data, batch=50)
+    assert len(training) == 51
+    assert training.drop_duplicates().equals(validation)
+
+
+def test_overfit_keeps_the_weights_that_learned(data: Data, tmp_path: Path) -> None:
+    """An average would be of the first steps: of eighteen with 0.999, almost all of it."""
+    own, weights = settings(), []
+    for decay in (0.2, 0.999):
+        common = own.profile.training.common.model_copy(update={"ema_decay": decay})
+        training = own.profile.training.model_copy(update={"common": common})
+        averaged = replace(own, profile=own.profile.model_copy(update={"training": training}))
+        out = tmp_path / str(decay)
+        train(recipe(overfit=True), averaged, data, Store(tmp_path, "study"), TAGS, None, out)
+        assert checkpoint.read_metadata(out)["ema_decay"] == 0
+        weights.append(tiny.weights(checkpoint.load(out)))
+    assert torch.equal(*weights)
+
+
 def test_overfit_needs_three_windows_in_a_row(data: Data, tmp_path: Path) -> None:
     windows = pd.read_csv(data.windows, keep_default_na=False)
     windows[windows.start_sample != 22050].query("start_sample < 66150").to_csv(data.windows, index=False)

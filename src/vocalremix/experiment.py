@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from vocalremix.files import publish
 from vocalremix.lock import only_one
 from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
-from vocalremix.params import Phase, Settings
+from vocalremix.params import Common, Phase, Settings
 from vocalremix.tracking import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.windows import read_windows
 
@@ -93,7 +94,10 @@ def train(
     # three windows cannot be shared out (thesis 5.1: on a single GPU)
     one_device = {"devices": 1} if recipe.overfit else {}
     devices = choose_devices(profile.compute.model_copy(update=one_device))
-    train_windows, valid_windows = select_windows(recipe, data)
+    # an average over thousands of steps would be of the first few of an overfit run's
+    unaveraged = {"ema_decay": 0.0} if recipe.overfit else {}
+    common = profile.training.common.model_copy(update=unaveraged)
+    train_windows, valid_windows = select_windows(recipe, data, common.batch_size * common.accumulate)
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
     if profile.compute.checkpoint_activations:
@@ -116,10 +120,12 @@ def train(
         validation = ValidationDataset(
             data.music, valid_windows, target=target, crop_samples=model.chunk_samples, window_s=profile.sad.window_s
         )
-    description = _description(recipe, settings, devices, model, train_windows, valid_windows)
+    description = _description(recipe, settings, common, devices, model, train_windows, valid_windows)
     description["data_digest"] = "-".join(digest for _, digest in sorted(data.digests.items()))
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
-    scratch = store.root / "scratch" / _digest([recipe.stage, description, of_model, code_digest()], model.state_dict())
+    # threads decide the order of sums on a CPU only, and a job may go on where there are others
+    decisive = dict(description) if devices.accelerator == "cpu" else description | {"cpu_threads": None}
+    scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code_digest()], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
     sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None
     # two queued experiments of a fresh clone both need the initial checkpoint, say
@@ -133,7 +139,7 @@ def train(
             examples,
             validation,
             schedule=recipe.schedule,
-            common=profile.training.common,
+            common=common,
             devices=devices,
             workers=profile.workers,
             seed=recipe.seed,
@@ -141,7 +147,7 @@ def train(
             name=recipe.name,
             on_epoch=lambda row: run.log_metrics(row, step=int(row["epoch"])) if run else None,
         )
-        if run is None:
+        if run is None or outcome is None:
             return
         summary = _summary(outcome, devices.count, profile.price_per_gpu_hour)
         run.log_metrics(summary)
@@ -169,17 +175,18 @@ def import_initial(
         run.log_file(destination, CHECKPOINT)
 
 
-def select_windows(recipe: Recipe, data: Data) -> tuple[pd.DataFrame, pd.DataFrame]:
+def select_windows(recipe: Recipe, data: Data, batch: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The windows a recipe trains on, static copies included, and those it is validated on.
 
     A copy follows its song: into `data_fraction` and into the part it belongs to. The overfit recipe trains and
     validates on the first three windows in a row (12 s) of one training song (thesis 5.3), and goes over them
-    several times per epoch, which would be all start-up and validation otherwise.
+    several times per epoch, which would be all start-up and validation otherwise, and until they fill one `batch`.
     """
     windows = read_windows(data.windows)
     if recipe.overfit:
         twelve_seconds = _three_in_a_row(windows[windows.part == "train"])
-        return pd.concat([twelve_seconds] * OVERFIT_ROUNDS, ignore_index=True), twelve_seconds
+        rounds = max(OVERFIT_ROUNDS, math.ceil(batch / len(twelve_seconds)))
+        return pd.concat([twelve_seconds] * rounds, ignore_index=True), twelve_seconds
     if data.copies:
         windows = pd.concat([windows, read_windows(data.copies / "windows.csv")], ignore_index=True)
     train_windows = windows[windows.part.isin(recipe.parts)]
@@ -202,6 +209,7 @@ def _three_in_a_row(windows: pd.DataFrame) -> pd.DataFrame:
 def _description(
     recipe: Recipe,
     settings: Settings,
+    common: Common,
     devices: Devices,
     model: SeparationModel,
     train_windows: pd.DataFrame,
@@ -226,7 +234,7 @@ def _description(
         "n_valid_windows": len(valid_windows),
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
-    return settings_in_use | settings.profile.training.common.model_dump() | settings.profile.sad.model_dump()
+    return settings_in_use | common.model_dump() | settings.profile.sad.model_dump()
 
 
 def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFrame, window_s: float) -> list[DataSet]:
@@ -253,7 +261,7 @@ def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFr
     if len(valid_windows):
         data_sets.append(music(valid_windows, "validation"))
     if data.speech:
-        utterances = pd.read_csv(data.speech / "utterances.csv")
+        utterances = pd.read_csv(data.speech / "utterances.csv", keep_default_na=False)
         hours = float(utterances.n_samples.sum() / SAMPLE_RATE / 3600)
         size = {"speakers": utterances.speaker.nunique(), "utterances": len(utterances), "hours": round(hours, 3)}
         data_sets.append(data_set(data.speech, "training", utterances.to_csv(), size))
