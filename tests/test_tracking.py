@@ -84,6 +84,19 @@ def test_scores_join_the_trainings_run(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "mlartifacts" / run.run_id / "artifacts/excerpt/song.flac").is_file()
 
 
+def test_what_somebody_deleted_in_the_ui_stops_nothing(store: Store) -> None:
+    with open_run(store, "train", params={}, tags={}, run_id_file=None) as run:
+        pass
+    client = store.client()
+    client.delete_run(run.run_id)
+    assert not add_scores(store, run.run_id, {"test_usdr_db": 7.1}, {})
+    client.delete_experiment(store.experiment_id(client))
+    with open_run(store, "train", params={}, tags={}, run_id_file=None) as later:
+        pass
+    assert client.get_run(later.run_id).info.status == "FINISHED"
+    assert client.get_experiment_by_name("study").lifecycle_stage == "active"
+
+
 def test_a_run_names_the_data_it_read(store: Store, tmp_path: Path) -> None:
     songs = DataSet("demo music", "12ab34cd", "training", "data/demo/music", {"songs": 8, "hours": 0.25})
     held_out = DataSet("demo music", "00000000", "validation", "data/demo/music", {"songs": 2, "hours": 0.1})

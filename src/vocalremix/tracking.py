@@ -13,7 +13,7 @@ from typing import Any, Literal
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 
 from vocalremix.errors import InputError
@@ -43,7 +43,10 @@ class Store:
         uri = _uri(self.root)
         with self.locked():
             client = mlflow.MlflowClient(tracking_uri=uri)
-            if client.get_experiment_by_name(self.experiment) is None:
+            experiment = client.get_experiment_by_name(self.experiment)
+            if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+                client.restore_experiment(experiment.experiment_id)
+            elif experiment is None:
                 artifacts = (self.root / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
                 # opens MLflow's UI on runs and charts rather than on its pages for language models
                 tags = {"mlflow.experimentKind": "custom_model_development"} | sweep_view()
@@ -194,11 +197,12 @@ def _find_sweep(store: Store, client: mlflow.MlflowClient, initial: str) -> str 
 def add_scores(store: Store, run_id: str, scores: Mapping[str, float], files: Mapping[str, Sequence[Path]]) -> bool:
     """Add test scores to a training's run, and files and folders by the run's folder they go to.
 
-    Returns False where this store does not know the run.
+    Returns False where this store does not know the run, or where somebody deleted it.
     """
     client = store.client()
     try:
-        client.get_run(run_id)
+        if client.get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED:
+            return False
     except MlflowException:
         return False
     run = Run(client, run_id)
