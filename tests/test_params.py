@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from vocalremix import audio, params
+from vocalremix.corpus import demo
 from vocalremix.errors import InputError
-from vocalremix.params import load
+from vocalremix.params import DemoMusic, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +53,21 @@ def test_every_profile_is_valid(tmp_path: Path, name: str) -> None:
         ({"profile": "absent"}, "params.yaml: profile: there is no "),
         ({"profile:corpus.music.trian": 3}, "demo.yaml: corpus.music.trian: unknown key; did you mean train?"),
         ({"profile:augment.tempo": [1.0]}, "demo.yaml: augment.tempo: [1.0] holds 1 (no change)"),
+        ({"profile:corpus.music.duration_s": 5}, "demo.yaml: corpus.music.duration_s: input should be greater than or"),
+        (
+            {"profile:corpus.speech.seed": -1},
+            "demo.yaml: corpus.speech.seed: input should be greater than or",
+        ),
+        ({"profile:model.sample_rate": 48000}, "demo.yaml: model.sample_rate: 48000, but all audio of a study has"),
+        (
+            {
+                "target": "drums",
+                "profile:model.bands": None,
+                "profile:model.n_fft": 512,
+                "profile:model.hop_samples": 256,
+            },
+            "demo.yaml: model.bands: the 50 Hz band below 150 Hz is empty",
+        ),
         ({"profile:separation.hop_s": 99}, "demo.yaml: separation.hop_s: 99 s leaves gaps"),
         (
             {"profile:model.chunk_samples": 1024 * 1024},
@@ -76,6 +93,13 @@ def test_missing_key_and_broken_yaml(tmp_path: Path) -> None:
     path.write_text("sweep: [1, 2")
     with pytest.raises(InputError, match="not valid YAML"):
         load(root)
+
+
+def test_limits_known_elsewhere() -> None:
+    """params.py imports nothing slow, so it repeats them."""
+    limits = {type(limit).__name__: limit for limit in DemoMusic.model_fields["duration_s"].metadata}
+    assert (limits["Ge"].ge, limits["Le"].le) == (demo.MIN_DURATION_S, demo.MAX_DURATION_S)
+    assert params.SAMPLE_RATE == audio.SAMPLE_RATE
 
 
 def test_numbers_that_yaml_reads_as_strings(tmp_path: Path) -> None:

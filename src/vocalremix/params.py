@@ -18,6 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
 
+SAMPLE_RATE = 44100
+"""Of all audio of a study, in Hz; that of vocalremix.audio, which takes longer to import."""
 Target = Literal["vocals", "drums", "bass", "other"]
 TargetScaling = Literal["matched", "published"]
 T = TypeVar("T", bound=BaseModel)
@@ -105,8 +107,8 @@ class DemoMusic(Section):
     train: Count
     valid: Count
     test: Count
-    duration_s: Positive
-    seed: int
+    duration_s: Annotated[Positive, Field(ge=6, le=600)]
+    seed: Annotated[int, Field(ge=0)]
 
 
 class Archive(Section):
@@ -152,7 +154,7 @@ class DemoSpeech(Section):
     source: Literal["demo"]
     speakers: Count
     utterances: Count
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
 
 
 class FolderSpeech(Section):
@@ -278,13 +280,17 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        window_samples = self.sad.window_s * self.model.sample_rate
+        if self.model.sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"model.sample_rate: {self.model.sample_rate}, but all audio of a study has {SAMPLE_RATE} Hz; set that"
+            )
+        window_samples = self.sad.window_s * SAMPLE_RATE
         if self.model.chunk_samples > window_samples:
             raise ValueError(
                 f"model.chunk_samples: {self.model.chunk_samples} is longer than a window of sad.window_s "
                 f"= {self.sad.window_s:g} s ({window_samples:.0f} samples)"
             )
-        chunk_s = self.model.chunk_samples / self.model.sample_rate
+        chunk_s = self.model.chunk_samples / SAMPLE_RATE
         if self.separation.hop_s is not None and self.separation.hop_s > chunk_s:
             raise ValueError(
                 f"separation.hop_s: {self.separation.hop_s:g} s leaves gaps between chunks of {chunk_s:.2f} s"
@@ -310,7 +316,12 @@ def load(root: Path) -> Settings:
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise InputError(f"params.yaml: profile: there is no {path}; choose one of {', '.join(known)}")
-    return Settings(params, _parse(Profile, path))
+    profile = _parse(Profile, path)
+    try:
+        profile.model.band_edges(params.target)
+    except InputError as error:
+        raise InputError(f"{path.name}: model.{error}") from error
+    return Settings(params, profile)
 
 
 def _parse(kind: type[T], path: Path) -> T:
