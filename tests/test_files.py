@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,15 @@ def test_what_was_there_is_replaced_as_a_whole(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "old.txt").touch()
     with publish(tmp_path / "folder") as partial:
+        partial.mkdir()
+        (partial / "new.txt").touch()
+    assert os.listdir(tmp_path / "folder") == ["new.txt"]
+
+
+def test_the_current_folder_can_be_replaced(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    with publish(Path(".")) as partial:
         partial.mkdir()
         (partial / "new.txt").touch()
     assert os.listdir(tmp_path / "folder") == ["new.txt"]

@@ -15,6 +15,7 @@ def publish(path: Path) -> Iterator[Path]:
     block raises, nothing is left behind and `path` is as it was. What a process killed on the spot left behind is
     removed by the next to write `path`, so there may be one writer of a path at a time.
     """
+    path = path.absolute()  # "." has no name
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
