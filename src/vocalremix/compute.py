@@ -58,12 +58,10 @@ def _n_gpus() -> int:
     count = torch.cuda.device_count()
     try:
         if count:
-            torch.cuda.init()
-    except RuntimeError as error:
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{count} GPUs are here, but torch cannot use them ({reason}); mend that, or choose cpu"
-        ) from error
+        raise InputError(f"{count} GPUs, but torch cannot use them ({reason}); mend that, or choose cpu") from error
     return count
 
 
