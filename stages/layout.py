@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # In the temporary clone of `dvc exp run --temp` or the queue, the main repository; what must outlive the clone
 # (MLflow's store, interrupted work) and relative paths to data belong there.
 HOME = Path(os.environ.get("DVC_ROOT", ROOT))
+SETTLED_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ def at_home(path: Path) -> Path:
 def data_digests(layout: Layout) -> dict[str, str]:
     """Tells one state of songs, copies and speech from another: the hashes that DVC has of them, by folder name."""
     lock = ROOT / "dvc.lock"
-    stages = yaml.safe_load(lock.read_text())["stages"] if lock.is_file() else {}
+    # DVC writes it anew in place after every stage, and stages run side by side
+    while lock.is_file() and abs(time.time() - lock.stat().st_mtime) < SETTLED_S:
+        time.sleep(0.1)
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
     hashes = {out["path"]: out["md5"][:8] for stage in stages.values() for out in stage.get("outs", [])}
     folders = {folder.name: str(folder.relative_to(ROOT)) for folder in (layout.augmented, layout.music, layout.speech)}
     return {name: hashes[path] for name, path in folders.items() if path in hashes}

@@ -1,11 +1,13 @@
 """The pipeline as its users drive it: dvc repro, experiments, the queue, interruptions, bad input."""
 
+import importlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import yaml
 from study import CELL, MICRO, ROOT, Study, check_out, stages_run
 
 from vocalremix.audio import write_pcm16
+from vocalremix.params import load
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SWEEP = yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]
@@ -51,6 +54,32 @@ def test_every_dependency_and_parameter_exists(stage: str) -> None:
             value: Any = place
             for name in key.split("."):
                 value = value[name]
+
+
+def test_a_stage_waits_for_a_lock_that_another_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC empties dvc.lock and writes it stage by stage, while stages of other processes run."""
+    monkeypatch.syspath_prepend(ROOT / "stages")
+    layout = importlib.import_module("layout")
+    monkeypatch.setattr(layout, "ROOT", tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    names = ("augmented", "music", "speech")
+    stages = {name: {"outs": [{"path": f"data/demo/{name}", "md5": 8 * name[0]}]} for name in names}
+    text = yaml.safe_dump({"schema": "2.0", "stages": stages})
+
+    def write() -> None:
+        with (tmp_path / "dvc.lock").open("w") as file:
+            for line in text.splitlines(keepends=True):
+                file.write(line)
+                file.flush()
+                time.sleep(0.05)
+
+    (tmp_path / "dvc.lock").touch()
+    writer = threading.Thread(target=write)
+    writer.start()
+    digests = layout.data_digests(layout.Layout(load(tmp_path)))
+    writer.join()
+    assert digests == {name: 8 * name[0] for name in names}
 
 
 @pytest.fixture(scope="module")
