@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_writing_clips_instead_of_wrapping(tmp_path):
     assert audio.map_pcm16(tmp_path / "a.wav")[:, 0].tolist() == [32767, -32768, 16384]
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.w64", "a.au", "a.mp3", "a.caf"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.w64", "a.rf64", "a.au", "a.mp3", "a.caf"])
 @pytest.mark.parametrize("kept", [0.5, 0.001, 0])
 def test_a_truncated_file_is_refused(tmp_path, noise, name, kept):
     path = tmp_path / name
@@ -57,6 +58,32 @@ def test_a_wav_from_a_pipe_is_whole(tmp_path, noise):
     piped = subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.flac", "-f", "wav", "-"], capture_output=True)
     (tmp_path / "a.wav").write_bytes(piped.stdout)
     np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], noise)
+
+
+def test_what_is_too_long_for_wav_is_mapped_whole(tmp_path):
+    """4.4 GB, of which only the ends take room on the disk."""
+    path, n_samples = tmp_path / "a.wav", 2_200_000_000
+    with audio.create_pcm16(path, 44100, 1, n_samples) as file:
+        file.write(np.array([3], np.int16))
+        file.seek(n_samples - 1)
+        file.write(np.array([7], np.int16))
+    samples = audio.map_pcm16(path)
+    assert samples.shape == (n_samples, 1)
+    assert samples[[0, 1, -1], 0].tolist() == [3, 0, 7]
+    assert audio.read_header(path) == audio.Header(44100, 1, n_samples)
+    os.truncate(path, n_samples)
+    with pytest.raises(InputError, match=r"a\.wav: truncated"):
+        audio.read_header(path)
+
+
+def test_a_long_stem_comes_back_to_the_last_bit(tmp_path, noise, monkeypatch):
+    monkeypatch.setattr(audio, "WAV_BYTES", 4 * 44100 - 1)
+    audio.write_pcm16(tmp_path / "a.wav", noise)
+    assert soundfile.info(tmp_path / "a.wav").format == "RF64"
+    np.testing.assert_array_equal(audio.map_pcm16(tmp_path / "a.wav").T / 32768, noise)
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav")[0], noise)
+    audio.write_pcm16(tmp_path / "b.wav", noise[:, 1:])
+    assert soundfile.info(tmp_path / "b.wav").format == "WAV"
 
 
 def test_ffmpeg_reads_what_libsndfile_cannot(tmp_path):

@@ -31,6 +31,8 @@ MP3_HEAD_BYTES = 200
 # what libsndfile takes for the length of a FLAC file whose header could not know it
 UNKNOWN_FRAMES = (1 << 63) - 1
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
+# a WAV header counts up to 4 GiB, 6.7 hours of stereo; some room for what stands beside the audio
+WAV_BYTES = 0xFFFF0000
 
 Waveform = npt.NDArray[np.float32]
 
@@ -62,7 +64,7 @@ def read_header(path: Path) -> Header:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: empty, 0 bytes")
         with soundfile.SoundFile(path) as file:
-            refuse_truncated(path, file.extra_info)
+            _refuse_truncated(path, file.extra_info)
             if file.frames == 0:
                 raise InputError(f"{path}: holds no audio")
             if file.frames == UNKNOWN_FRAMES:  # libsndfile cannot seek there, not even to the start
@@ -92,14 +94,18 @@ def read_blocks(path: Path, block_samples: int, start: int = 0, header: Header |
         raise InputError(f"{path}: holds no audio")
 
 
-def refuse_truncated(path: Path, log: str) -> None:
+def _refuse_truncated(path: Path, log: str) -> None:
     """Raise InputError where libsndfile's `log` of opening a file tells that its end is missing.
 
-    libsndfile reads what is left of a WAV, AIFF, AU or W64 file without complaint. Files written to a pipe are
+    libsndfile reads what is left of a WAV, RF64, AIFF, AU or W64 file without complaint. Files written to a pipe are
     whole: their header could not know the length and names the largest there is.
     """
-    for promised, found in re.findall(r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log):
-        if int(found) < int(promised) < 0x7FFF0000:
+    promises = re.findall(r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log)
+    promises = [(promised, found) for promised, found in promises if int(promised) < 0x7FFF0000]
+    # of RF64, it tells the size of the audio and that of the file, but does not compare them
+    rf64 = re.search(r"Length : (\d+)\nRF64\n(?:.*\n)*?  Data size : (\d+)\n", log)
+    for promised, found in [*promises, *([(rf64[2], rf64[1])] if rf64 else [])]:
+        if int(found) < int(promised):
             raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
 
 
@@ -171,18 +177,27 @@ def _decode(path: Path, header: Header, block_samples: int, start: int) -> Itera
 def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> None:
     """Write `(channels, samples)` in -1..1 as 16-bit WAV, so that reading it back is exact to half a step.
 
-    Values outside -1..1 are clipped. libsndfile's own conversion scales by 32767 on the way out and by 32768
-    on the way in, which would make every pass a little quieter.
+    Values outside -1..1 are clipped; what is too long for WAV becomes RF64. libsndfile's own conversion scales by
+    32767 on the way out and by 32768 on the way in, which would make every pass a little quieter.
     """
     samples = np.asarray(waveform).T
-    with soundfile.SoundFile(path, "w", sample_rate, samples.shape[1], subtype="PCM_16", format="WAV") as file:
+    with create_pcm16(path, sample_rate, samples.shape[1], len(samples)) as file:
         for start in range(0, len(samples), WRITE_SAMPLES):
             steps = np.rint(samples[start : start + WRITE_SAMPLES].astype(np.float64) * 32768)
             file.write(np.clip(steps, -32768, 32767).astype(np.int16))
 
 
+def create_pcm16(path: Path, sample_rate: int, channels: int, n_samples: int | None) -> soundfile.SoundFile:
+    """Open a file that `map_pcm16` reads, to write `n_samples` per channel at most; None where nobody can say.
+
+    It is a WAV file where that is sure to fit, and else RF64, which differs in its header only.
+    """
+    fits = n_samples is not None and 2 * channels * n_samples <= WAV_BYTES
+    return soundfile.SoundFile(path, "w", sample_rate, channels, "PCM_16", format="WAV" if fits else "RF64")
+
+
 def map_pcm16(path: Path) -> npt.NDArray[np.int16]:
-    """Memory-map a 16-bit WAV file at 44.1 kHz as `(samples, channels)`; divide by 32768 for -1..1.
+    """Memory-map a 16-bit WAV or RF64 file at 44.1 kHz as `(samples, channels)`; divide by 32768 for -1..1.
 
     Raises InputError where the file is not what the layout promises.
     """

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import soundfile
 from hostile import serving, tarred, tree
 from scipy.signal import resample_poly
 
+from vocalremix import audio
 from vocalremix.audio import map_pcm16
 from vocalremix.corpus.librispeech import obtain_librispeech, resample_corpus, utterances, write_listing
 from vocalremix.errors import InputError
@@ -39,14 +41,33 @@ def test_one_file_per_speaker_and_a_table_that_finds_every_utterance(tmp_path):
     write(tmp_path / "source" / "bob" / "c.wav", seconds=1, sample_rate=44100, seed=2)
     resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     assert sorted(os.listdir(tmp_path / "speech")) == ["ann.wav", "bob.wav", "utterances.csv"]
-    table = pd.read_csv(tmp_path / "speech" / "utterances.csv")
+    table = check_table(tmp_path / "speech")
     assert table.columns.tolist() == ["speaker", "utterance", "start_sample", "n_samples", "peak"]
     assert table["n_samples"].tolist() == [22050, 22050, 44100]
     assert table["start_sample"].tolist() == [0, 22050, 0]
     assert len(map_pcm16(tmp_path / "speech" / "ann.wav")) == 22050 + 22050
+
+
+def check_table(speech):
+    table = pd.read_csv(speech / "utterances.csv", keep_default_na=False)
     for row in table.itertuples():
-        stored = map_pcm16(tmp_path / "speech" / f"{row.speaker}.wav")[row.start_sample :][: row.n_samples]
+        stored = map_pcm16(speech / f"{row.speaker}.wav")[row.start_sample :][: row.n_samples]
         assert np.abs(stored / 32768).max() == row.peak
+    return table
+
+
+def test_a_speaker_may_pass_the_4_gib_of_wav(tmp_path, monkeypatch):
+    write(tmp_path / "source" / "ann" / "a.wav")
+    write(tmp_path / "source" / "ann" / "b.wav", seed=1)
+    write(tmp_path / "source" / "bob" / "a.wav")
+    write(tmp_path / "source" / "cy" / "a.wav")
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "source" / "cy" / "a.wav", "-q:a", "0", "-write_xing", "0"]
+    subprocess.run([*command, tmp_path / "source" / "cy" / "length_untold.mp3"], check=True)
+    monkeypatch.setattr(audio, "WAV_BYTES", 2 * 22050)
+    resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
+    formats = {path.stem: soundfile.info(path).format for path in (tmp_path / "speech").glob("*.wav")}
+    assert formats == {"ann": "RF64", "bob": "WAV", "cy": "RF64"}
+    assert check_table(tmp_path / "speech")["start_sample"].tolist() == [0, 22050, 0, 0, 22050]
 
 
 def test_a_listing_names_every_file_and_its_size(tmp_path):

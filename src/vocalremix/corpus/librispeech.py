@@ -13,7 +13,7 @@ import soundfile
 
 from vocalremix import audio
 from vocalremix.archive import obtain
-from vocalremix.audio import SAMPLE_RATE, read, resample
+from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample
 from vocalremix.corpus import AUDIO_SUFFIXES
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
@@ -88,10 +88,11 @@ def resample_corpus(
 ) -> None:
     """Write `<speaker>.wav` (mono PCM16, all utterances end to end) and utterances.csv to `destination`.
 
-    The table's columns are speaker, utterance, start_sample, n_samples and peak, the largest absolute value of what
-    is stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time; what `scratch` keeps
-    of them spares the next call all that have not changed. Raises InputError where there is no utterance, and for
-    one that is unreadable or silent.
+    More of a speaker than the 4 GiB of WAV, 13.5 hours, and what has no length in its header becomes RF64. The
+    table's columns are speaker, utterance, start_sample, n_samples and peak, the largest absolute value of what is
+    stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time; what `scratch` keeps of
+    them spares the next call all that have not changed. Raises InputError where there is no utterance, and for one
+    that is unreadable or silent.
     """
     groups = itertools.groupby(utterances(source), key=lambda utterance: utterance.speaker)
     spoken = {speaker: tuple(group) for speaker, group in groups}
@@ -127,10 +128,21 @@ def _speaker(path: Path) -> str:
     return match[1] if match else path.parent.resolve().name
 
 
+def _n_samples(spoken: Sequence[Utterance], sample_rate: int) -> int | None:
+    """The length of all utterances at `sample_rate`; None where only decoding tells."""
+    total = 0
+    for utterance in spoken:
+        header = read_header(utterance.path)
+        if header.n_samples is None:
+            return None
+        total += -(-header.n_samples * sample_rate // header.sample_rate)
+    return total
+
+
 def _resample_speaker(spoken: Sequence[Utterance], sample_rate: int, folder: Path) -> None:
     rows = []
     folder.mkdir()
-    with soundfile.SoundFile(folder / SPEECH, "w", sample_rate, channels=1, subtype="PCM_16") as file:
+    with create_pcm16(folder / SPEECH, sample_rate, 1, _n_samples(spoken, sample_rate)) as file:
         for utterance in spoken:
             waveform, from_rate = read(utterance.path)
             mono = resample(waveform.mean(axis=0, keepdims=True), from_rate, sample_rate)[0]
