@@ -70,6 +70,15 @@ def test_a_speaker_may_pass_the_4_gib_of_wav(tmp_path, monkeypatch):
     assert check_table(tmp_path / "speech")["start_sample"].tolist() == [0, 22050, 0, 0, 22050]
 
 
+@pytest.mark.parametrize("speaker", ["NA", "None", "nan", "007"])
+def test_a_speaker_may_have_any_name(tmp_path, speaker):
+    write(tmp_path / "source" / speaker / "a.wav")
+    resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
+    assert (tmp_path / "speech" / f"{speaker}.wav").is_file()
+    (row,) = (tmp_path / "speech" / "utterances.csv").read_text().splitlines()[1:]
+    assert row.startswith(f"{speaker},{speaker}/a.wav,0,22050,")
+
+
 def test_a_listing_names_every_file_and_its_size(tmp_path):
     write(tmp_path / "source" / "ann" / "a.wav", seconds=0.5)
     write_listing(tmp_path / "source", tmp_path / "listed")

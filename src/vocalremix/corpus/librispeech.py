@@ -109,7 +109,7 @@ def resample_corpus(
         for speaker, path in zip(spoken, paths, strict=True):
             link_or_copy(path / SPEECH, root / f"{speaker}.wav")
         text = {"speaker": str, "utterance": str}
-        tables = [pd.read_csv(path / TABLE, dtype=text) for path in paths]
+        tables = [pd.read_csv(path / TABLE, dtype=text, keep_default_na=False) for path in paths]
         pd.concat(tables).to_csv(root / TABLE, index=False)
 
 
