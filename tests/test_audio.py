@@ -114,6 +114,13 @@ def test_missing_and_empty_files_are_refused(tmp_path):
         audio.read(tmp_path / "empty.wav")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_what_is_not_finite_is_refused(tmp_path, value):
+    soundfile.write(tmp_path / "a.wav", [0.1, value, 0.1], 44100, subtype="DOUBLE")
+    with pytest.raises(InputError, match=r"a\.wav: holds NaN or infinite samples"):
+        audio.read(tmp_path / "a.wav")
+
+
 def test_resampling_keeps_a_sine():
     seconds = np.arange(16000) / 16000
     resampled = audio.resample(np.sin(2 * np.pi * 1000 * seconds, dtype=np.float32)[None], 16000, 44100)

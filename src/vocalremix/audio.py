@@ -50,10 +50,13 @@ def read(path: Path) -> tuple[Waveform, int]:
     """Read any file that libsndfile or ffmpeg decodes.
 
     Returns the waveform, `(channels, samples)` float32 in -1..1, and its sample rate in Hz. Raises InputError
-    for a file that is missing, unreadable, truncated or empty.
+    for a file that is missing, unreadable, truncated or empty, or holds NaN or infinite samples.
     """
     header = read_header(path)
-    return np.concatenate(list(read_blocks(path, READ_SAMPLES, header=header)), axis=1), header.sample_rate
+    waveform = np.concatenate(list(read_blocks(path, READ_SAMPLES, header=header)), axis=1)
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: holds NaN or infinite samples; export it again")
+    return waveform, header.sample_rate
 
 
 def read_header(path: Path) -> Header:

@@ -113,6 +113,12 @@ def test_stems_of_unequal_length_are_refused(source):
     refused(source, "D: stems of unequal length in samples: vocals 4000, .* other 4001")
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_what_is_not_finite_is_refused(source, value):
+    soundfile.write(source / "D" / "other.wav", np.full((4000, 2), value), 44100, subtype="FLOAT")
+    refused(source, r"other\.wav: holds NaN or infinite samples; export it again")
+
+
 def ffmpeg(*arguments: str | Path) -> bytes:
     return subprocess.run(["ffmpeg", "-v", "error", *arguments], check=True, capture_output=True).stdout
 

@@ -122,6 +122,9 @@ def test_what_cannot_be_used_is_refused(tmp_path):
     soundfile.write(tmp_path / "source" / "ann" / "b.wav", np.zeros(1000), 16000)
     with pytest.raises(InputError, match=r"b\.wav: silent"):
         resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
+    soundfile.write(tmp_path / "source" / "ann" / "b.wav", np.full(1000, np.nan), 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"b\.wav: holds NaN"):
+        resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     assert sorted(os.listdir(tmp_path)) == ["scratch", "source"]
     assert not os.listdir(tmp_path / "scratch")
 

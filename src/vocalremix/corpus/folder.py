@@ -49,7 +49,7 @@ def import_folder(
 
     Raises InputError (where headers tell, before any song is decoded) for: no songs, an unknown name in `valid` or
     `test`, a song in two parts, an empty part, a missing stem, two files for one stem, more than two channels,
-    stems of unequal length, an unreadable or truncated file.
+    stems of unequal length, a file that is unreadable, truncated, NaN or infinite.
     """
     found = _find_songs(source)
     parts = assign_parts([(part, folder.name) for part, folder in found], source, valid, test)

@@ -92,7 +92,7 @@ def resample_corpus(
     table's columns are speaker, utterance, start_sample, n_samples and peak, the largest absolute value of what is
     stored, in 0..1. Speakers are worked on in parallel, one utterance in memory at a time; what `scratch` keeps of
     them spares the next call all that have not changed. Raises InputError where there is no utterance, and for one
-    that is unreadable or silent.
+    that is unreadable, silent, NaN or infinite.
     """
     groups = itertools.groupby(utterances(source), key=lambda utterance: utterance.speaker)
     spoken = {speaker: tuple(group) for speaker, group in groups}

@@ -60,8 +60,8 @@ def import_songs(found: Sequence[MoisesSong], destination: Path, jobs: int = -1)
     """Write `<destination>/<uuid>/<stem>.wav` for every song, in the layout of every corpus.
 
     Tracks that end early are silent from there on, and a stem without tracks is silent; a song whose stems would clip
-    is made quieter as a whole. Raises InputError for a file that is unreadable, truncated or of more than two
-    channels.
+    is made quieter as a whole. Raises InputError for a file that is unreadable, truncated, NaN, infinite or of more
+    than two channels.
     """
     tasks = [delayed(_import_song)(song, destination / song.name) for song in found]
     done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
