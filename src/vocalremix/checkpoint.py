@@ -69,7 +69,9 @@ def save(path: Path, model: SeparationModel, *, metadata: Mapping[str, Any]) -> 
         folder.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(description.model_dump(mode="json"), indent=2) + "\n")
+        (folder / DESCRIPTION).write_text(
+            json.dumps(description.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def load(path: Path) -> SeparationModel:
@@ -186,7 +188,7 @@ def _check_fit(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Any]
 def _describe(folder: Path) -> Description:
     file = folder / DESCRIPTION
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); {folder} is not a checkpoint") from error
     except ValueError as error:

@@ -259,7 +259,7 @@ class _Partial:
         self.version: str | None = None
         self.missing: list[list[int]] = []  # [start, stop]
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            state = json.loads(self.journal.read_text())
+            state = json.loads(self.journal.read_text(encoding="utf-8"))
             if self.file.stat().st_size == state["n_bytes"]:
                 self.n_bytes, self.version, self.missing = state["n_bytes"], state["version"], state["missing"]
 
@@ -297,7 +297,7 @@ class _Partial:
         self.missing = [span for span in self.missing if span[0] < span[1]]
         state = {"version": self.version, "n_bytes": self.n_bytes, "missing": self.missing}
         beside = self.journal.with_suffix(".new")
-        beside.write_text(json.dumps(state))
+        beside.write_text(json.dumps(state), encoding="utf-8")
         os.replace(beside, self.journal)
 
     def finish(self) -> None:

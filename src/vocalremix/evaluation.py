@@ -81,7 +81,7 @@ def evaluate(
         }
         window_table.to_csv(partial / "windows.csv", index=False)
         song_table.to_csv(partial / "songs.csv", index=False)
-        (partial / "summary.json").write_text(json.dumps(summary, indent=1))
+        (partial / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return summary
 
 

@@ -28,7 +28,7 @@ def only_one(path: Path, doing: str) -> Iterator[None]:
 def _locked(path: Path, doing: str) -> TextIO:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+")
+        lock = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

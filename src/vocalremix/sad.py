@@ -106,13 +106,13 @@ def starts_piece(stem: Path, rule: Rule, window_s: float, step_s: float, shift: 
 
 def read_starts(path: Path) -> list[int]:
     """What a `starts_piece` found."""
-    starts: list[int] = json.loads(path.read_text())
+    starts: list[int] = json.loads(path.read_text(encoding="utf-8"))
     return starts
 
 
 def _write_starts(stem: Path, rule: Rule, window_s: float, step_s: float, shift: int, path: Path) -> None:
     starts = salient_starts(_shift(load(stem), shift), SAMPLE_RATE, rule, window_s, step_s)
-    path.write_text(json.dumps([start - shift for start in starts]))
+    path.write_text(json.dumps([start - shift for start in starts]), encoding="utf-8")
 
 
 def _shift(waveform: Waveform, shift: int) -> Waveform:

@@ -141,7 +141,7 @@ def open_run(
         client.log_inputs(run.run_id, [data_set.as_input() for data_set in data_sets])
         if run_id_file:
             run_id_file.parent.mkdir(parents=True, exist_ok=True)
-            run_id_file.write_text(run.run_id)
+            run_id_file.write_text(run.run_id, encoding="utf-8")
     status = RunStatus.FAILED
     try:
         yield run
@@ -156,7 +156,7 @@ def open_run(
 def _resumed(client: mlflow.MlflowClient, run_id_file: Path | None) -> Run | None:
     if run_id_file is None or not run_id_file.is_file():
         return None
-    run_id = run_id_file.read_text()
+    run_id = run_id_file.read_text(encoding="utf-8")
     try:
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
     except MlflowException:

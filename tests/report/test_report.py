@@ -1,6 +1,10 @@
 """The report as a whole: files, figures, few numbers, and that it appears whole or not at all."""
 
 import json
+import os
+import pickle
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +47,20 @@ def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> No
         "listening": 3 * (1 + 2 + 1 + 6 + 2),
         **dict.fromkeys(("index.html", "verdicts.md", "metrics.json"), 1),
     }
+
+
+def test_no_file_depends_on_the_locale(fake_study: FakeStudy, reported: FakeStudy) -> None:
+    """Python warns where text is read or written in the locale's encoding."""
+    ours = (fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
+    program = """if True:
+        import pickle, sys, warnings
+        from vocalremix.report import write_report
+        warnings.filterwarnings("error", category=EncodingWarning, module="vocalremix")
+        write_report(*pickle.load(sys.stdin.buffer))
+    """
+    command = [sys.executable, "-X", "warn_default_encoding", "-c", program]
+    subprocess.run(command, input=pickle.dumps(ours), env=os.environ | {"PYTHONPATH": "src"}, check=True)
+    assert written(fake_study.report) == written(reported.report)
 
 
 def test_two_axes_make_a_map(empty_study: FakeStudy) -> None:

@@ -61,14 +61,15 @@ def write_report(
         for folder in (tables_folder, figures_folder, plots_folder, listening_folder):
             folder.mkdir()
         for table in tables:
-            (tables_folder / f"{table.name}.md").write_text(table.markdown())
-            (tables_folder / f"{table.name}.csv").write_text(table.csv())
+            (tables_folder / f"{table.name}.md").write_text(table.markdown(), encoding="utf-8")
+            (tables_folder / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
         for drawing in drawings:
             drawing.save(figures_folder)
         for name, table_of_points in points.items():
             table_of_points.to_csv(plots_folder / f"{name}.csv", index=False)
         write_listening(excerpts, listening_folder)
-        verdicts_file.write_text(summary.verdicts(questions))
+        verdicts_file.write_text(summary.verdicts(questions), encoding="utf-8")
         for file, assets in ((page_file, ""), (entrance_file, f"{destination.name}/")):
-            file.write_text(study_page(study, questions, tables, drawings, excerpts, provenance, assets))
-        metrics_file.write_text(json.dumps(summary.metrics(study), indent=1) + "\n")
+            page = study_page(study, questions, tables, drawings, excerpts, provenance, assets)
+            file.write_text(page, encoding="utf-8")
+        metrics_file.write_text(json.dumps(summary.metrics(study), indent=1) + "\n", encoding="utf-8")

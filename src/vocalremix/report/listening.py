@@ -65,7 +65,8 @@ def write_listening(excerpts: Sequence[Excerpt], folder: Path) -> None:
         waveforms = playable([track.waveform for track in excerpt.tracks])
         # pages from file:// may not fetch, but they may run scripts beside them
         flacs = ",\n".join(f'"{base64.b64encode(_flac(waveform)).decode()}"' for waveform in waveforms)
-        (folder / _audio_file(number)).write_text(f"document.currentScript.tracks = [\n{flacs}\n];\n")
+        script = f"document.currentScript.tracks = [\n{flacs}\n];\n"
+        (folder / _audio_file(number)).write_text(script, encoding="utf-8")
         loudest = max(map(peak, waveforms))
         for track, waveform in enumerate(waveforms, 1):
             save_spectrogram(waveform, folder / _picture_file(number, track), reference_peak=loudest)
@@ -165,4 +166,4 @@ def _clock(seconds: float) -> str:
 
 
 def _asset(name: str) -> str:
-    return Path(__file__).with_name("templates").joinpath(name).read_text()
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
