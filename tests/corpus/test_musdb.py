@@ -12,6 +12,7 @@ import soundfile
 import yaml
 from hostile import serving, tree, zipped
 
+from vocalremix import lock
 from vocalremix.audio import STEMS, map_pcm16
 from vocalremix.corpus import songs
 from vocalremix.corpus.musdb import import_musdb, obtain_excerpts, obtain_musdb
@@ -199,6 +200,17 @@ class TestExcerpts:
             obtain_excerpts(tmp_path / "musdb7s")
         assert tree(tmp_path) == {f"musdb7s/{name}": content for name, content in files.items()}
         assert len(server.requests) == 1
+
+    def test_what_is_there_is_used_where_nothing_can_be_written(self, tmp_path, monkeypatch):
+        (tmp_path / "musdb7s" / "train").mkdir(parents=True)
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(lock, "_locked", refuse)
+        obtain_excerpts(tmp_path / "musdb7s")
+        with pytest.raises(InputError, match="Permission denied"):
+            obtain_excerpts(tmp_path / "other")
 
     @pytest.mark.parametrize("fault", ["status", "page", "truncated", "damaged"])
     def test_faults_end_in_one_line_and_leave_nothing(self, server, tmp_path, fault):

@@ -47,6 +47,8 @@ def obtain_excerpts(path: Path) -> None:
 
     Raises InputError where that fails; nothing is left of it then.
     """
+    if has_data(path):  # perhaps in a folder that takes no lock
+        return
     timeout_s = socket.getdefaulttimeout()
     socket.setdefaulttimeout(EXCERPTS_TIMEOUT_S)
     try:
