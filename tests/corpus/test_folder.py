@@ -1,6 +1,7 @@
 import logging
 import os
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,28 @@ def test_names_of_songs_are_checked(source):
     refused(source, "no song for valid; name some in corpus.music.valid", valid=[])
     refused(source, "no song for test; name some in corpus.music.test", test=[])
     refused(source, "no song for train", valid=["A", "B"], test=["C", "D"])
+
+
+@pytest.mark.parametrize(("on_disk", "in_profile"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_name_may_be_spelled_otherwise_than_on_disk(source, tmp_path, on_disk, in_profile):
+    """macOS and some archives write é as e with an accent, a keyboard writes one character."""
+    for name in ("Café", "Até já"):
+        write_song(source / unicodedata.normalize(on_disk, name))
+    valid, test = ([unicodedata.normalize(in_profile, name)] for name in ("Café", "Até já"))
+    import_folder(source, tmp_path / "music", valid=valid, test=test, jobs=1)
+    assert parts(tmp_path / "music") == {
+        "train": ["A", "B", "C", "D"],
+        "valid": [unicodedata.normalize(on_disk, "Café")],
+        "test": [unicodedata.normalize(on_disk, "Até já")],
+    }
+    refused(source, "is named in valid and in test", valid=["Café"], test=[unicodedata.normalize("NFD", "Café")])
+
+
+def test_a_song_in_two_parts_under_two_spellings_is_refused(tmp_path):
+    for song in ("train/A", f"train/{unicodedata.normalize('NFC', 'Café')}", "valid/B"):
+        write_song(tmp_path / "source" / song)
+    write_song(tmp_path / "source" / "test" / unicodedata.normalize("NFD", "Café"))
+    refused(tmp_path / "source", "is in train and in test", valid=[], test=[])
 
 
 def test_a_song_in_two_parts_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Any source of songs or speech, brought to one layout on disk: `<root>/<part>/<song>/<stem>.wav`."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,18 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
 
 
+def spelled(name: str) -> str:
+    """A name to compare by: file systems and archives write "é" as one character or as two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def refuse_doubles(parts_and_names: Sequence[tuple[str, str]], root: Path) -> None:
     """Raise InputError where a song stands in two parts, which would leak it into training."""
     part_of: dict[str, str] = {}
     for part, name in parts_and_names:
-        if part_of.setdefault(name, part) != part:
-            raise InputError(f"{root}: {name} is in {part_of[name]} and in {part}; keep it in one of them")
+        first = part_of.setdefault(spelled(name), part)
+        if first != part:
+            raise InputError(f"{root}: {name} is in {first} and in {part}; keep it in one of them")
 
 
 def _n_samples(folder: Path) -> int:

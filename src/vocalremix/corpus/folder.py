@@ -22,7 +22,7 @@ from vocalremix.audio import (
     to_stereo,
     write_pcm16,
 )
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, subfolders
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, spelled, subfolders
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
 
@@ -71,18 +71,18 @@ def assign_parts(
 ) -> list[str]:
     """The final part of each song, given as (part or "", name) in the order of `found`; raises InputError."""
     refuse_doubles(found, source)
-    names = [name for _, name in found]
+    names = {spelled(name): name for _, name in found}
     goals: dict[str, str] = {}
     for goal, chosen in (("valid", valid), ("test", test)):
         for name in chosen:
-            if name not in names:
-                close = difflib.get_close_matches(name, names) or sorted(names)[:5]
+            if spelled(name) not in names:
+                close = difflib.get_close_matches(spelled(name), names) or sorted(names)[:5]
                 raise InputError(f"corpus.music.{goal}: no song {name!r} in {source}; is it {' or '.join(close)}?")
-            if goals.setdefault(name, goal) != goal:
+            if goals.setdefault(spelled(name), goal) != goal:
                 raise InputError(f"corpus.music: {name} is named in valid and in test; keep it in one of them")
     parts = []
     for part, name in found:
-        goal = goals.get(name, part or "train")
+        goal = goals.get(spelled(name), part or "train")
         if part not in ("", "train", goal):
             raise InputError(f"corpus.music.{goal}: {name} lies in {source / part}; keep it in one of the two")
         parts.append(goal)

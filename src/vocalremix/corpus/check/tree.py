@@ -1,13 +1,12 @@
 """What folders and names tell of a corpus."""
 
 import difflib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vocalremix.audio import STEMS
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, subfolders
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, spelled, subfolders
 from vocalremix.corpus.check.findings import Finding, SongFiles, counted
 
 MIXTURE = "mixture"
@@ -81,7 +80,7 @@ def _strays(root: Path, folder: Path, part: str, known: set[str], song: str = ""
 def _in_two_parts(songs: Sequence[SongFiles]) -> Iterator[Finding]:
     first: dict[str, SongFiles] = {}
     for song in songs:
-        same = first.setdefault(unicodedata.normalize("NFC", song.name).casefold().strip(), song)
+        same = first.setdefault(spelled(song.name).casefold().strip(), song)
         if same.part != song.part:
             yield song.finding(song.folder, "song in two parts", None, f"also in {same.part}: {same.place()}")
 
