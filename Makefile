@@ -1,4 +1,6 @@
 # make repro | test | ui | lint | bench | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
+# macOS's make 3.81 looks for a recipe's program in its own PATH, unless a shell does
+SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
