@@ -91,7 +91,7 @@ def full_size(seconds: int = 4) -> Iterator[Row]:
     reference = partial(textbook, network, mixture, round(PAPER_HOP_S * SAMPLE_RATE))
     reference()
     for precision in PRECISIONS:
-        separator = Separator(network, precision=precision, batch_size=2)
+        separator = Separator(network, precision=precision)
         separator.separate(mixture)
         times = race(reference, partial(separator.separate, mixture))
         shown = times.medians(lambda taken: f"{duration(taken)}, {number(seconds / taken)} times real time")

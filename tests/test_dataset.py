@@ -1,5 +1,6 @@
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -411,4 +412,11 @@ def test_truncated_stem_is_found_before_training(tmp_path: Path, build: Build) -
 def test_speech_corpus_without_utterances(tmp_path: Path, build: Build) -> None:
     (tmp_path / "utterances.csv").write_text("speaker,utterance,start_sample,n_samples,peak\n")
     with pytest.raises(InputError, match="lists no utterances"):
+        build(speech=tmp_path, speech_remix_prob=0.5)
+
+
+def test_a_speech_file_that_ends_too_early_is_refused(corpus: Path, build: Build, tmp_path: Path) -> None:
+    shutil.copytree(corpus / "speech", tmp_path, dirs_exist_ok=True)
+    write_pcm16(tmp_path / "1688.wav", read(tmp_path / "1688.wav")[:, :-1])
+    with pytest.raises(InputError, match=r"1688\.wav: ends after 310 samples, within an utterance"):
         build(speech=tmp_path, speech_remix_prob=0.5)

@@ -109,6 +109,14 @@ def test_by_default_two_estimates_of_a_sample_share_no_frame() -> None:
     assert Separator(model, chunk_samples=110).hop_samples == 45
 
 
+@pytest.mark.parametrize(("chunk_activations", "batch"), [(0, 8), (1 << 10, 8), (1 << 17, 4), (1 << 21, 1)])
+def test_a_cpu_takes_fewer_chunks_of_a_large_model_at_once(chunk_activations: int, batch: int) -> None:
+    model = Recorder()
+    model.chunk_activations = chunk_activations
+    Separator(model).separate(noise(2000))
+    assert max(shape[0] for shape in model.shapes) == batch
+
+
 def test_tensors_give_tensors() -> None:
     waveform = torch.from_numpy(noise(250)).requires_grad_()
     target = Separator(Recorder()).separate(waveform)

@@ -47,7 +47,9 @@ def _add_separate(commands: Any) -> None:
 def _add_separator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU where there is one)")
     parser.add_argument("--hop-s", type=float, metavar="S", help="seconds between chunks (default: about half a chunk)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="chunks at once (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="chunks at once (default: 8, on a CPU fewer of a large model)"
+    )
     parser.add_argument(
         "--precision",
         choices=("32", "bf16"),

@@ -233,6 +233,20 @@ class EpochSampler(Sampler[Key]):
             yield self._epoch, index
 
 
+def read_utterances(speech: Path) -> pd.DataFrame:
+    """The table of a speech corpus: columns speaker, utterance, start_sample, n_samples and peak.
+
+    Raises InputError where it is missing, and where it lists no utterances or empty ones.
+    """
+    path = speech / "utterances.csv"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make the speech corpus or set speech_remix_prob to 0")
+    table = pd.read_csv(path, dtype={"speaker": str, "utterance": str}, keep_default_na=False)
+    if table.empty or (table["n_samples"] < 1).any():
+        raise InputError(f"{path}: lists no utterances or empty ones; make the speech corpus anew")
+    return table
+
+
 def training_songs(windows: pd.DataFrame, fraction: float, seed: int) -> list[str]:
     """A share of the songs of a window table: at least one, rounded up, sorted by name.
 
@@ -312,18 +326,16 @@ class _Speech:
     """Utterances of a speech corpus, drawn at random and joined."""
 
     def __init__(self, root: Path) -> None:
-        path = root / "utterances.csv"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; make the speech corpus or set speech_remix_prob to 0")
-        table = pd.read_csv(path, dtype={"speaker": str}, keep_default_na=False)
-        if table.empty or (table["n_samples"] < 1).any():
-            raise InputError(f"{path}: lists no utterances or empty ones; make the speech corpus anew")
+        table = read_utterances(root)
         self._paths = [root / f"{speaker}.wav" for speaker in table["speaker"]]
         self._starts, self._lengths, self._peaks = (
             table[column].tolist() for column in ("start_sample", "n_samples", "peak")
         )
         self._files = _PcmFiles()
         self._files.map(*self._paths)
+        for path, start, length in zip(self._paths, self._starts, self._lengths, strict=True):
+            if start + length > (n_samples := self._files.n_samples(path)):
+                raise InputError(f"{path}: ends after {n_samples} samples, within an utterance; make the corpus anew")
 
     def draw(
         self, rng: np.random.Generator, window_samples: int, offset_samples: int, crop_samples: int
@@ -362,6 +374,10 @@ class _PcmFiles:
                 # may open; torch closes the file.
                 whole = torch.from_file(str(path), size=first + samples.size, dtype=torch.int16)
                 self._mapped[path] = whole[first:].view(samples.shape)
+
+    def n_samples(self, path: Path) -> int:
+        """Length of a mapped file."""
+        return len(self._mapped[path])
 
     def read(self, path: Path, start_sample: int, n_samples: int) -> Tensor:
         """Returns `(channels, n_samples)` float32, zero outside of the file."""

@@ -1,7 +1,6 @@
 """Folders of estimates that any separator left: which file is whose, and what it holds."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
-from vocalremix.corpus import AUDIO_SUFFIXES
+from vocalremix.corpus import AUDIO_SUFFIXES, spelled
 from vocalremix.errors import InputError
 
 TOLERANCE_S = 0.1
@@ -37,8 +36,6 @@ class Estimates:
         """What the file holds; raises InputError where it is not as long as the song."""
         path = self._files[song]
         raw, sample_rate = read(path)
-        if not np.isfinite(raw).all():
-            raise InputError(f"{path}: holds NaN or infinite samples; make the estimate again")
         waveform = to_stereo(resample(raw, sample_rate, SAMPLE_RATE), str(path))
         lacking = mixture.shape[1] - waveform.shape[1]
         if abs(lacking) > TOLERANCE_S * SAMPLE_RATE:
@@ -68,7 +65,7 @@ def find_estimates(folder: Path, target: str, songs: Collection[str], others: Co
     whole ("Song" is not "Song 2"); a file that fits two songs, `others` among them, belongs to the one with the
     longer name. Raises InputError that lists them where there are several for a song: which separator is meant?
     """
-    names = {_key(song): song for song in (*others, *songs)}
+    names = {spelled(song): song for song in (*others, *songs)}
     labelled, plain = defaultdict(list), defaultdict(list)
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
@@ -92,8 +89,8 @@ def find_estimates(folder: Path, target: str, songs: Collection[str], others: Co
 
 def _song_of_labelled(file: Path, target: str, names: Mapping[str, str]) -> str | None:
     """The song of a file whose name or folder says that it holds the target."""
-    folders = [_key(name) for name in file.parts[:-1]]
-    stem = _key(file.stem)
+    folders = [spelled(name) for name in file.parts[:-1]]
+    stem = spelled(file.stem)
     of_folder = next((names[name] for name in reversed(folders) if name in names), None)
     if of_folder and stem.lower() == target:
         return of_folder
@@ -110,12 +107,7 @@ def _song_of_labelled(file: Path, target: str, names: Mapping[str, str]) -> str 
 
 def _song_of_plain(file: Path, names: Mapping[str, str]) -> str | None:
     """The song of a file that has its name, unless it lies with those of another source."""
-    return None if file.parent.name.lower() in OTHER_SOURCES else names.get(_key(file.stem))
-
-
-def _key(name: str) -> str:
-    """Names as file systems and archives spell them, in one form."""
-    return unicodedata.normalize("NFC", name)
+    return None if file.parent.name.lower() in OTHER_SOURCES else names.get(spelled(file.stem))
 
 
 def counted(n: int, noun: str) -> str:

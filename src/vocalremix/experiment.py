@@ -17,7 +17,7 @@ import torch
 from vocalremix import checkpoint, training
 from vocalremix.audio import SAMPLE_RATE
 from vocalremix.compute import Devices, choose_devices
-from vocalremix.dataset import RemixDataset, ValidationDataset, training_songs
+from vocalremix.dataset import RemixDataset, ValidationDataset, read_utterances, training_songs
 from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.lock import only_one
@@ -261,7 +261,7 @@ def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFr
     if len(valid_windows):
         data_sets.append(music(valid_windows, "validation"))
     if data.speech:
-        utterances = pd.read_csv(data.speech / "utterances.csv", keep_default_na=False)
+        utterances = read_utterances(data.speech)
         hours = float(utterances.n_samples.sum() / SAMPLE_RATE / 3600)
         size = {"speakers": utterances.speaker.nunique(), "utterances": len(utterances), "hours": round(hours, 3)}
         data_sets.append(data_set(data.speech, "training", utterances.to_csv(), size))

@@ -245,10 +245,10 @@ class Initial(Section):
 
 
 class Separation(Section):
-    """Overlap-add at evaluation; a hop of null is `Separator`'s default."""
+    """Overlap-add at evaluation; null is `Separator`'s default."""
 
     hop_s: Positive | None
-    batch_size: Count
+    batch_size: Count | None
 
 
 class Compute(Section):

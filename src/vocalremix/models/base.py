@@ -14,11 +14,13 @@ class SeparationModel(nn.Module, ABC):
     `config`: what it was built from. `sample_rate`: of its input and output, in Hz. `target`: the stem it
     extracts. `chunk_samples`: the length it is trained on and takes best. `any_length`: whether it takes other
     lengths at all; where False, a caller pads a shorter waveform to `chunk_samples` and cuts a longer one.
-    `frame_samples`: from one of its frames to the next, 1 where it has none.
+    `frame_samples`: from one of its frames to the next, 1 where it has none. `chunk_activations`: numbers that a layer
+    gives the next for one chunk, 0 where nobody counted them.
     """
 
     any_length: bool
     frame_samples = 1
+    chunk_activations = 0
 
     def __init__(self, config: ModelConfig, target: str) -> None:
         super().__init__()

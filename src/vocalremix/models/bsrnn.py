@@ -264,8 +264,10 @@ class BandSplitSeparator(SeparationModel):
         super().__init__(config, target)
         self.any_length = config.flavour == "paper"
         self.frame_samples = config.hop_samples
+        widths = [end - first for first, end in config.band_edges(target)]
+        self.chunk_activations = config.frames * len(widths) * config.features
         self.network = BandSplitRNN(
-            [end - first for first, end in config.band_edges(target)],
+            widths,
             features=config.features,
             layers=config.layers,
             hidden=config.hidden,
