@@ -1,6 +1,7 @@
 """What the stages share: where each reads and writes, and how a stage ends."""
 
 import argparse
+import gc
 import os
 import signal
 import subprocess
@@ -9,12 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 
 import yaml
 
 from vocalremix.errors import one_line_errors
 from vocalremix.params import Cell, Settings, load
+
+# To look for garbage among what torch, Lightning and MLflow bring with them takes a second while they are imported, and
+# another one at the end of the program; `stage` begins to look. A loader's worker never gets there.
+if parent_process() is None:
+    gc.disable()
 
 ROOT = Path(__file__).resolve().parents[1]
 # In the temporary clone of `dvc exp run --temp` or the queue, the main repository; what must outlive the clone
@@ -85,6 +92,8 @@ class Layout:
 @contextmanager
 def stage() -> Iterator[Layout]:
     """Give a stage its validated settings and folders; what the user can mend ends in one line and exit code 2."""
+    gc.freeze()
+    gc.enable()
     # so that a terminated stage removes its unfinished outs on the way out, as an interrupted one does
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with one_line_errors():

@@ -1,5 +1,6 @@
 """The pipeline as its users drive it: dvc repro, experiments, the queue, interruptions, bad input."""
 
+import gc
 import importlib
 import json
 import os
@@ -59,6 +60,7 @@ def test_every_dependency_and_parameter_exists(stage: str) -> None:
 def test_a_stage_waits_for_a_lock_that_another_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC empties dvc.lock and writes it stage by stage, while stages of other processes run."""
     monkeypatch.syspath_prepend(ROOT / "stages")
+    monkeypatch.setattr(gc, "disable", lambda: None)
     layout = importlib.import_module("layout")
     monkeypatch.setattr(layout, "ROOT", tmp_path)
     shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
