@@ -39,6 +39,6 @@ def cpu() -> str:
 
 def write(page: Path, content: str) -> None:
     """Replace what stands between the two marker comments."""
-    before, rest = page.read_text().split(BEGIN)
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")

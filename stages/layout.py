@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import parent_process
+from multiprocessing import current_process
 from pathlib import Path
 
 import yaml
@@ -20,7 +20,7 @@ from vocalremix.params import Cell, Settings, load
 
 # To look for garbage among what torch, Lightning and MLflow bring with them takes a second while they are imported, and
 # another one at the end of the program; `stage` begins to look. A loader's worker never gets there.
-if parent_process() is None:
+if current_process().name == "MainProcess":
     gc.disable()
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,4 +152,5 @@ def provenance(layout: Layout) -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True).stdout.strip()
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()

@@ -44,6 +44,27 @@ def test_a_truncated_file_is_refused(tmp_path, noise, name, kept):
         audio.read(path)
 
 
+@pytest.mark.parametrize("n_bytes", [2, 104, 105])
+def test_a_little_less_of_rf64_is_refused(tmp_path, noise, n_bytes):
+    path = tmp_path / "a.rf64"
+    soundfile.write(path, noise.T, 44100)
+    os.truncate(path, path.stat().st_size - n_bytes)
+    with pytest.raises(InputError, match=r"a\.rf64: truncated"):
+        audio.read_header(path)
+
+
+def test_a_wav_of_3_gb_that_lacks_half_is_refused(tmp_path):
+    """A header of 2 to 4 GiB is no pipe's; next to none of it takes room on the disk."""
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 44100, 1, "PCM_16") as file:
+        file.seek(1_500_000_000)
+        file.write(np.array([7], np.int16))
+    assert audio.read_header(path).n_samples == 1_500_000_001
+    os.truncate(path, 1_500_000_000)
+    with pytest.raises(InputError, match=r"a\.wav: truncated"):
+        audio.read_header(path)
+
+
 @pytest.mark.parametrize("n_bytes", [0, 30, 44, 1000, 44 + 4 * 44100 - 1])
 def test_a_truncated_wav_is_not_mapped(tmp_path, noise, n_bytes):
     path = tmp_path / "a.wav"

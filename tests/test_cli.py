@@ -165,6 +165,20 @@ def test_separate_names_what_is_wrong(tmp_path: Path, model_path: Path, capsys: 
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_separate_refuses_what_is_not_a_number(
+    tmp_path: Path, model_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One such sample would spoil every chunk that holds it."""
+    waveform = np.zeros((30_000, 2))
+    waveform[-1] = np.nan
+    soundfile.write(tmp_path / "broken.wav", waveform, 44100, "FLOAT")
+    with pytest.raises(SystemExit) as stopped:
+        separate(tmp_path / "broken.wav", tmp_path / "out", model_path)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/broken.wav: holds NaN")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_separation_leaves_nothing(how: signal.Signals, tmp_path: Path, model_path: Path) -> None:
     song = write_song(tmp_path / "song.wav", 44100 * 60)

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -82,6 +83,26 @@ def test_a_stage_waits_for_a_lock_that_another_writes(tmp_path: Path, monkeypatc
     digests = layout.data_digests(layout.Layout(load(tmp_path)))
     writer.join()
     assert digests == {name: 8 * name[0] for name in names}
+
+
+def test_only_the_stage_itself_waits_with_its_garbage(tmp_path: Path) -> None:
+    """Where processes are spawned (macOS), a loader's worker imports the stage again, but does not run it."""
+    program = tmp_path / "program.py"
+    program.write_text("""if True:
+        import gc, multiprocessing
+        from layout import stage
+
+        def collects(_):
+            return gc.isenabled()
+
+        if __name__ == "__main__":
+            print(collects(0), *multiprocessing.get_context("spawn").Pool(1).map(collects, [0]))
+            with stage():
+                print(collects(0))
+    """)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/stages:{ROOT}/src"}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ UNKNOWN_FRAMES = (1 << 63) - 1
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
 # a WAV header counts up to 4 GiB, 6.7 hours of stereo; some room for what stands beside the audio
 WAV_BYTES = 0xFFFF0000
+PIPE_SIZES = (range(0x7FFF0000, 0x80000001), range(WAV_BYTES, 1 << 32))
 
 Waveform = npt.NDArray[np.float32]
 
@@ -54,9 +55,14 @@ def read(path: Path) -> tuple[Waveform, int]:
     """
     header = read_header(path)
     waveform = np.concatenate(list(read_blocks(path, READ_SAMPLES, header=header)), axis=1)
+    refuse_non_finite(path, waveform)
+    return waveform, header.sample_rate
+
+
+def refuse_non_finite(path: Path, waveform: Waveform) -> None:
+    """Raise InputError for NaN and infinite samples in what was read from `path`."""
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: holds NaN or infinite samples; export it again")
-    return waveform, header.sample_rate
 
 
 def read_header(path: Path) -> Header:
@@ -101,14 +107,10 @@ def _refuse_truncated(path: Path, log: str) -> None:
     """Raise InputError where libsndfile's `log` of opening a file tells that its end is missing.
 
     libsndfile reads what is left of a WAV, RF64, AIFF, AU or W64 file without complaint. Files written to a pipe are
-    whole: their header could not know the length and names the largest there is.
+    whole: their header could not know the length and names about the largest there is, with sign or without.
     """
-    promises = re.findall(r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log)
-    promises = [(promised, found) for promised, found in promises if int(promised) < 0x7FFF0000]
-    # of RF64, it tells the size of the audio and that of the file, but does not compare them
-    rf64 = re.search(r"Length : (\d+)\nRF64\n(?:.*\n)*?  Data size : (\d+)\n", log)
-    for promised, found in [*promises, *([(rf64[2], rf64[1])] if rf64 else [])]:
-        if int(found) < int(promised):
+    for promised, found in re.findall(r"(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", log):
+        if int(found) < int(promised) and not any(int(promised) in sizes for sizes in PIPE_SIZES):
             raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
 
 
@@ -143,7 +145,7 @@ def _probe(path: Path) -> Header:
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
     command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream"]
-    shown = subprocess.run([*command, _plain_name(path)], capture_output=True, text=True)
+    shown = subprocess.run([*command, _plain_name(path)], capture_output=True, encoding="utf-8")
     streams = json.loads(shown.stdout or "{}").get("streams")
     if shown.returncode != 0 or not streams:
         raise InputError(f"{path}: not an audio file that libsndfile or ffmpeg can read")

@@ -100,7 +100,7 @@ def _rubberband_version() -> str:
             "the program rubberband is not installed; install it: apt-get install rubberband-cli, or brew install "
             "rubberband"
         )
-    version = subprocess.run(["rubberband", "--version"], capture_output=True, text=True)
+    version = subprocess.run(["rubberband", "--version"], capture_output=True, encoding="utf-8")
     return (version.stdout + version.stderr).strip()
 
 

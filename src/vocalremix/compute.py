@@ -59,7 +59,7 @@ def _n_gpus() -> int:
     try:
         if count:
             torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{count} GPUs, but torch cannot use them ({reason}); mend that, or choose cpu") from error
     return count

@@ -318,7 +318,7 @@ def load(root: Path) -> Settings:
         raise InputError(f"params.yaml: profile: there is no {path}; choose one of {', '.join(known)}")
     profile = _parse(Profile, path)
     try:
-        profile.model.band_edges(params.target)
+        profile.model.refuse_target(params.target)
     except InputError as error:
         raise InputError(f"{path.name}: model.{error}") from error
     return Settings(params, profile)

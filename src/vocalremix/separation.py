@@ -13,7 +13,17 @@ import torch
 from tqdm import tqdm
 
 from vocalremix import checkpoint
-from vocalremix.audio import SAMPLE_RATE, WAV_BYTES, Waveform, read_blocks, read_header, resample_blocks, to_stereo
+from vocalremix.audio import (
+    SAMPLE_RATE,
+    WAV_BYTES,
+    Header,
+    Waveform,
+    read_blocks,
+    read_header,
+    refuse_non_finite,
+    resample_blocks,
+    to_stereo,
+)
 from vocalremix.compute import choose_device, refuse_missing_bf16
 from vocalremix.errors import InputError
 
@@ -69,7 +79,8 @@ class Separator:
         frame_samples = int(getattr(model, "frame_samples", 1))
         self.hop_samples = _hop_samples(hop_s, self.chunk_samples, frame_samples, self.sample_rate)
         self.device, self.precision = choose_device(device), precision
-        self.batch_size = _batch_size(batch_size, getattr(model, "chunk_activations", 0), self.device)
+        activations = getattr(model, "chunk_activations", 0) * self.chunk_samples // own_chunk_samples
+        self.batch_size = _batch_size(batch_size, activations, self.device)
         if precision == "bf16":
             refuse_missing_bf16(self.device.type)
         self.model = model.to(self.device).eval()
@@ -195,8 +206,8 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     """Write the target in a song and what is left of it, float WAV at the song's own rate, channels and length.
 
     The two add up to the song. Memory does not grow with it: three hours take what a minute takes. Shows a bar.
-    Raises InputError for a song that cannot be read or has more than two channels, and for one that is too long for
-    a WAV file although its header did not say so.
+    Raises InputError for a song that cannot be read, has more than two channels or holds NaN, and for one that is too
+    long for a WAV file although its header did not say so.
     """
     header = read_header(song)
     held, n_samples = np.zeros((header.channels, 0), np.float32), 0
@@ -204,7 +215,7 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     fits = 4 * header.channels * (header.n_samples or 0) < WAV_BYTES
     options = {"samplerate": header.sample_rate, "channels": header.channels, "subtype": "FLOAT"}
     options["format"] = "WAV" if fits else "RF64"
-    pieces = stream_recording(separator, read_blocks(song, BLOCK_SAMPLES, header=header), header.sample_rate, str(song))
+    pieces = stream_recording(separator, _finite_blocks(song, header), header.sample_rate, str(song))
     mixture = read_blocks(song, BLOCK_SAMPLES, header=header)
     with soundfile.SoundFile(target, "w", **options) as one, soundfile.SoundFile(accompaniment, "w", **options) as two:
         for piece in separator.progress(pieces, header.n_samples, header.sample_rate):
@@ -216,6 +227,12 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
             held, n_samples = held[:, now:], n_samples + now
             if fits and 4 * header.channels * n_samples > WAV_BYTES:
                 raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
+
+
+def _finite_blocks(song: Path, header: Header) -> Iterator[Waveform]:
+    for block in read_blocks(song, BLOCK_SAMPLES, header=header):
+        refuse_non_finite(song, block)
+        yield block
 
 
 def _batch_size(batch_size: int | None, chunk_activations: int, device: torch.device) -> int:

@@ -71,7 +71,7 @@ def assign_parts(
 ) -> list[str]:
     """The final part of each song, given as (part or "", name) in the order of `found`; raises InputError."""
     refuse_doubles(found, source)
-    names = {spelled(name): name for _, name in found}
+    names = {spelled(name) for _, name in found}
     goals: dict[str, str] = {}
     for goal, chosen in (("valid", valid), ("test", test)):
         for name in chosen:

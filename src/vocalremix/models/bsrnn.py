@@ -48,7 +48,7 @@ class BandNorm(nn.Module):
 
 
 class SequenceNorm(nn.Module):
-    """Normalises each feature of each sequence `(length, sequences, N)` over its length: N groups of GroupNorm."""
+    """Normalises each feature of each sequence `(length, sequences, N)` over its length, 2 at least, as N groups."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -160,9 +160,9 @@ class AmanteurTensor(NamedTuple):
 class BandSplitRNN(nn.Module):
     """Called with a complex spectrogram `(B, C, F, T)`, returns the target's, same shape.
 
-    `widths`: bins of each band, lowest first. `locked_frames`: T, for amanteur's flavour, whose norms span time;
-    None for the paper's, which takes any T. amanteur's flavour also standardises the input and puts another
-    linear layer between the hidden layer of the mask estimator and its gated output.
+    `widths`: bins of each band, lowest first, two bands at least. `locked_frames`: T, for amanteur's flavour, whose
+    norms span time; None for the paper's, which takes any T. amanteur's flavour also standardises the input and puts
+    another linear layer between the hidden layer of the mask estimator and its gated output.
 
     `keeps_activations`: set to False, training keeps of each SequenceRNN only its input for the backward pass.
     """

@@ -54,6 +54,10 @@ class BSRNNConfig(BaseModel):
         """STFT frames in one chunk."""
         return self.chunk_samples // self.hop_samples + 1
 
+    def refuse_target(self, target: str) -> None:
+        """Raise InputError where a model of this config cannot extract the target."""
+        self.band_edges(target)
+
     def band_edges(self, target: str) -> list[tuple[int, int]]:
         """First bin and bin after the last of every band; raises InputError where the table does not fit."""
         table = self.bands or PAPER_TABLES.get(target)
