@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, map_pcm16
+from vocalremix.audio import FLOOR, SAMPLE_RATE, STEMS, map_pcm16
 from vocalremix.errors import InputError
 from vocalremix.params import TargetScaling
 from vocalremix.remix import classic_remix, mix, peak, speech_remix
-from vocalremix.windows import FLOOR
 
 Key = tuple[int, int]
 """Epoch and index of an example."""

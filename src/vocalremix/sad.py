@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from vocalremix import audio
-from vocalremix.audio import SAMPLE_RATE, Waveform, map_pcm16
+from vocalremix.audio import FLOOR, SAMPLE_RATE, Waveform, map_pcm16
 from vocalremix.corpus import PARTS, songs
 from vocalremix.errors import InputError
 from vocalremix.pieces import Piece, made
-from vocalremix.windows import FLOOR
 
 Rule = Literal["amanteur", "paper"]
 

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-FLOOR = 1e-3
-"""RMS, of full scale 1, up to which the target counts as silent in a part of a window."""
-
 
 def read_windows(path: Path) -> pd.DataFrame:
     """Read a window table: columns part, song, copy ("" for the song itself) and start_sample.
