@@ -219,6 +219,11 @@ def map_pcm16(path: Path) -> npt.NDArray[np.int16]:
     return samples if samples.ndim == 2 else samples[:, None]
 
 
+def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
+    """How many samples `resample` makes of so many."""
+    return -(-n_samples * to_rate // from_rate)
+
+
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
     """Band-limited resampling of `(channels, samples)`: torchaudio's windowed sinc, scipy's between odd rates."""
     if from_rate == to_rate:
@@ -259,7 +264,11 @@ def resample_blocks(blocks: Iterable[Waveform], from_rate: int, to_rate: int) ->
 
 def to_stereo(waveform: Waveform, name: str) -> Waveform:
     """Double a mono waveform, pass a stereo one; raises InputError with `name` for more channels."""
-    channels = waveform.shape[0]
+    refuse_surround(len(waveform), name)
+    return np.repeat(waveform, 2, axis=0) if len(waveform) == 1 else waveform
+
+
+def refuse_surround(channels: int, name: str) -> None:
+    """Raise InputError with `name` for more channels than `to_stereo` takes."""
     if channels > 2:
         raise InputError(f"{name}: {channels} channels; mix it down to mono or stereo first")
-    return np.repeat(waveform, 2, axis=0) if channels == 1 else waveform

@@ -124,7 +124,7 @@ def train(
     description["data_digest"] = "-".join(digest for _, digest in sorted(data.digests.items()))
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
     # threads decide the order of sums on a CPU only, and a job may go on where there are others
-    decisive = dict(description) if devices.accelerator == "cpu" else description | {"cpu_threads": None}
+    decisive = description if devices.accelerator == "cpu" else description | {"cpu_threads": None}
     scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code_digest()], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
     sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None

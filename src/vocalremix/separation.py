@@ -21,6 +21,7 @@ from vocalremix.audio import (
     read_blocks,
     read_header,
     refuse_non_finite,
+    refuse_surround,
     resample_blocks,
     to_stereo,
 )
@@ -211,7 +212,7 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     """
     header = read_header(song)
     held, n_samples = np.zeros((header.channels, 0), np.float32), 0
-    to_stereo(held, str(song))
+    refuse_surround(header.channels, str(song))
     fits = 4 * header.channels * (header.n_samples or 0) < WAV_BYTES
     options = {"samplerate": header.sample_rate, "channels": header.channels, "subtype": "FLOAT"}
     options["format"] = "WAV" if fits else "RF64"

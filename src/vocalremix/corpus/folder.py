@@ -18,7 +18,9 @@ from vocalremix.audio import (
     map_pcm16,
     read,
     read_header,
+    refuse_surround,
     resample,
+    resampled_length,
     to_stereo,
     write_pcm16,
 )
@@ -128,9 +130,9 @@ def check_stems(folder: Path) -> dict[str, Path]:
             raise InputError(f"{folder}: missing stem {stem}; expected {stem}.wav (or flac, ogg, mp3, ...)")
         files[stem] = path
         header = read_header(path)
-        to_stereo(np.zeros((header.channels, 0), np.float32), str(path))
+        refuse_surround(header.channels, str(path))
         if header.n_samples is not None:
-            lengths[stem] = -(-header.n_samples * SAMPLE_RATE // header.sample_rate)
+            lengths[stem] = resampled_length(header.n_samples, header.sample_rate, SAMPLE_RATE)
     if lengths:
         equal_length(lengths, folder)
     return files

@@ -13,7 +13,7 @@ import soundfile
 
 from vocalremix import audio
 from vocalremix.archive import obtain
-from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample
+from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample, resampled_length
 from vocalremix.corpus import AUDIO_SUFFIXES
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
@@ -135,7 +135,7 @@ def _n_samples(spoken: Sequence[Utterance], sample_rate: int) -> int | None:
         header = read_header(utterance.path)
         if header.n_samples is None:
             return None
-        total += -(-header.n_samples * sample_rate // header.sample_rate)
+        total += resampled_length(header.n_samples, header.sample_rate, sample_rate)
     return total
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, Header, Waveform, read_blocks, read_header
+from vocalremix.audio import SAMPLE_RATE, STEMS, Header, Waveform, read_blocks, read_header, resampled_length
 from vocalremix.corpus.check.findings import Finding, Severity, SongFiles, counted
 from vocalremix.corpus.check.levels import (
     BLOCK_HOPS,
@@ -123,7 +123,7 @@ def _unreadable(song: SongFiles, name: str, error: InputError) -> Finding:
 
 def _check_lengths(facts: SongFacts) -> Iterator[Finding]:
     lengths = {
-        name: -(-n_samples * SAMPLE_RATE // facts.headers[name].sample_rate)
+        name: resampled_length(n_samples, facts.headers[name].sample_rate, SAMPLE_RATE)
         for name, n_samples in facts.lengths.items()
     }
     counts = Counter(lengths.values())
