@@ -1,5 +1,7 @@
 """What `auto` means on this machine; nothing falls back in silence."""
 
+import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,8 @@ from vocalremix.params import Compute
 
 # taken before anything lowers it
 CORES = torch.get_num_threads()
+# of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,19 @@ def choose_threads(compute: Compute, n_processes: int = 1) -> int:
     if compute.cpu_threads == "auto":
         return max(1, CORES // (2 * n_processes))
     return compute.cpu_threads
+
+
+def keep_freed_memory() -> None:
+    """From now on, have glibc keep the memory that this process frees; does nothing where there is no glibc.
+
+    By default glibc returns large blocks to the system at once, and the next step gets them back page by page, each one
+    zeroed: a quarter to a third of a training step on a CPU (docs/performance.md). Kept, they may lie in the way of
+    larger ones: up to 40 % more memory was measured in training, none in separation.
+    """
+    # macOS's and musl's C libraries have no mallopt
+    if mallopt := sys.platform == "linux" and getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def choose_device(name: str) -> torch.device:

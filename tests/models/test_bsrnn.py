@@ -20,7 +20,7 @@ from vocalremix.checkpoint import export_amanteur
 from vocalremix.errors import InputError
 from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
-from vocalremix.models.bsrnn import BandSplitRNN
+from vocalremix.models.bsrnn import BandSplitRNN, SequenceRNN
 from vocalremix.models.configs import BSRNNConfig
 
 WIDTHS = (3, 5, 3, 4, 5, 3, 10)  # equal widths lie apart, and two stand alone
@@ -248,6 +248,25 @@ def test_autocast_leaves_waveforms_in_float32(flavour: str) -> None:
     assert rough.dtype == loss.dtype == torch.float32
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("flavour", ["amanteur", "paper"])
+def test_the_sequences_of_a_bf16_lstm_know_nothing_of_one_another(flavour: str) -> None:
+    """67 of them get others beside them for the sake of speed, parts of up to 64 none."""
+    torch.manual_seed(0)
+    layer = SequenceRNN(8, 16, flavour)
+    z = torch.randn(20, 67, 1, 8)
+    outputs, gradients = [], []
+    for parts in ([z], [z[:, :40], z[:, 40:]]):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            output = torch.cat([layer(part) for part in parts], dim=1)
+        output.square().mean().backward()
+        outputs.append(output.detach())
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in layer.parameters()]))
+    assert outputs[0].shape == z.shape
+    torch.testing.assert_close(outputs[0], outputs[1], atol=0.02, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=0.02 * float(gradients[1].abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("bf16", [False, True])

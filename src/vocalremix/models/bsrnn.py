@@ -17,6 +17,9 @@ from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig, Flavour
 
 EPS = 1e-5
+# oneDNN takes the sequences of a bf16 LSTM in equal blocks of this many at most. Where their number leaves it with odd
+# blocks or with a single one, as 263 does, which is prime, a CPU with AMX takes two to four times as long.
+ONEDNN_BLOCK, ONEDNN_MULTIPLE = 64, 8
 
 
 class BandLinear(nn.Module):
@@ -74,8 +77,12 @@ class SequenceRNN(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Returns the shape of `z`."""
-        sequences, _ = self.rnn(self.norm(z.flatten(1, 2)))
-        return torch.add(z, self.fc(sequences).view_as(z))
+        x = self.norm(z.flatten(1, 2))
+        n_sequences = x.shape[1]
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and n_sequences > ONEDNN_BLOCK:
+            x = functional.pad(x, (0, 0, 0, -n_sequences % ONEDNN_MULTIPLE))
+        sequences, _ = self.rnn(x)
+        return torch.add(z, self.fc(sequences)[:, :n_sequences].view_as(z))
 
 
 class BandSplit(nn.Module):
