@@ -11,8 +11,9 @@ from vocalremix.params import TargetScaling
 
 def peak(waveform: Tensor) -> float:
     """The largest absolute value of a waveform of any shape but an empty one."""
-    low, high = torch.aminmax(waveform)
-    return max(-float(low), float(high))
+    # NumPy, because torch first copies what is not laid out channel by channel
+    samples = waveform.numpy(force=True)
+    return max(-float(samples.min()), float(samples.max()))
 
 
 def mix(stems: Sequence[Tensor]) -> Tensor:
