@@ -1,7 +1,7 @@
 """How long does a training step of the Band-Split RNN take? Bands of one width at once beside one band at a time."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.floor import operations, product_rate
-from benchmarks.race import Row, duration, race
+from benchmarks.race import Row, duration, plain_process, race
 from vocalremix.checkpoint import export_amanteur
+from vocalremix.compute import keep_freed_memory
 from vocalremix.models.bsrnn import BandSplitSeparator
 from vocalremix.models.configs import BSRNNConfig
 
@@ -166,6 +167,12 @@ def pair(config: BSRNNConfig, examples: int) -> Pair:
     return Pair(textbook, ours, mixture, target)
 
 
+def textbook_step(config: BSRNNConfig, examples: int) -> Callable[[], Tensor]:
+    """The textbook's step of `pair`."""
+    models = pair(config, examples)
+    return partial(models.step, models.textbook)
+
+
 def check(models: Pair, bf16: bool = False) -> str:
     """Assert that loss and gradients are the same, ours computed in bf16 or not; says how close."""
     losses = [models.step(models.textbook), models.step(models.ours, bf16)]
@@ -210,19 +217,21 @@ def gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def rows(full: bool = False) -> Iterator[Row]:
-    """A row for each size, and one with ours in bf16."""
+    """A row for each size, and one with ours in bf16; memory is kept as in a training."""
+    keep_freed_memory()
     for size, profile, examples in [("demo", "demo", 4), ("mid", "musdb7s", 1), ("full", "thesis", 1)][: 2 + full]:
         settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text())["model"]
         # amanteur's flavour, the thesis's, whatever the profile trains
         config = BSRNNConfig(**settings | {"flavour": "amanteur"})
         models = pair(config, examples)
-        for bf16 in (False, True):
-            agreement = check(models, bf16)
-            times = race(partial(models.step, models.textbook), partial(models.step, models.ours, bf16))
-            question = f"BSRNN step, {size} size, {len(models.ours.network.widths)} bands, batch of {examples}"
-            question += ", ours in bf16" if bf16 else ""
-            work = operations(partial(models.step, models.ours, bf16))
-            least = duration(work / product_rate(bf16))
-            yield Row(question, *times.medians(duration), least, times.speedup, agreement)
+        with plain_process(textbook_step, config, examples) as textbook:
+            for bf16 in (False, True):
+                agreement = check(models, bf16)
+                times = race(textbook, partial(models.step, models.ours, bf16))
+                question = f"BSRNN step, {size} size, {len(models.ours.network.widths)} bands, batch of {examples}"
+                question += ", ours in bf16" if bf16 else ""
+                work = operations(partial(models.step, models.ours, bf16))
+                least = duration(work / product_rate(bf16))
+                yield Row(question, *times.medians(duration), least, times.speedup, agreement)
         if size == "demo":
             yield curves(models)

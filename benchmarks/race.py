@@ -2,8 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import torch
 
 LEAST_PAIRS = 3
 
@@ -51,6 +56,35 @@ def race(textbook: Callable[[], object], ours: Callable[[], object], budget_s: f
             seconds.append(time.perf_counter() - start)
         runners.reverse()
     return times
+
+
+@contextmanager
+def plain_process(make: Callable[..., Callable[[], object]], *arguments: object) -> Iterator[Callable[[], None]]:
+    """What `make(*arguments)` returns, to be called in a process of its own, in which it was called once.
+
+    There, freed memory goes back to the system as usual (`vocalremix.compute.keep_freed_memory`).
+    """
+    state = torch.get_num_threads(), make, arguments
+    with ProcessPoolExecutor(1, get_context("spawn"), _prepare, state) as process:
+
+        def call() -> None:
+            process.submit(_run).result()
+
+        call()
+        yield call
+
+
+_prepared: Callable[[], object]
+
+
+def _prepare(threads: int, make: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> None:
+    global _prepared
+    torch.set_num_threads(threads)
+    _prepared = make(*arguments)
+
+
+def _run() -> None:
+    _prepared()
 
 
 def number(value: float) -> str:

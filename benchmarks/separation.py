@@ -1,5 +1,6 @@
 """How long does separation take? `Separator` beside an overlap-add at the paper's hop."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 import yaml
 
 from benchmarks.floor import operations, product_rate
-from benchmarks.race import Row, closeness, duration, number, race
+from benchmarks.race import Row, closeness, duration, number, plain_process, race
 from vocalremix import checkpoint
 from vocalremix.audio import SAMPLE_RATE, Waveform
 from vocalremix.corpus.demo.song import plan_song
@@ -55,7 +56,7 @@ def textbook(
     mixture: Waveform,
     hop_samples: int,
     device: str = "cpu",
-    window: npt.NDArray[np.float64] | None = None,
+    window: npt.NDArray[np.floating] | None = None,
 ) -> Waveform:
     """Overlap-add of whole-song sums, one chunk at a time; windows (Hann's by default), divided by their sum."""
     waveform = torch.from_numpy(mixture).to(device)
@@ -82,24 +83,33 @@ def check(network: SeparationModel, mixture: Waveform) -> str:
     return closeness(float(np.abs(ours - theirs).max()))
 
 
-def full_size(seconds: int = 4) -> Iterator[Row]:
-    """The 32.4 M model with fresh weights; how much faster than the sound lasts."""
+def textbook_separation(seconds: int, full: bool = False) -> Callable[[], Waveform]:
+    """The textbook's separation of a song, at the paper's hop, by the demo's model or the 32.4 M one."""
+    network = full_model() if full else model()[1]
+    return partial(textbook, network, song(seconds)[0], round(PAPER_HOP_S * SAMPLE_RATE))
+
+
+def full_model() -> SeparationModel:
+    """The 32.4 M model with fresh weights."""
     settings = yaml.safe_load((ROOT / "profiles/thesis.yaml").read_text())["model"]
     torch.manual_seed(0)
-    network = build(BSRNNConfig(**settings), "vocals")
+    return build(BSRNNConfig(**settings), "vocals")
+
+
+def full_size(seconds: int = 6) -> Iterator[Row]:
+    """The 32.4 M model; how much faster than the sound lasts."""
+    network = full_model()
     mixture, _ = song(seconds)
-    reference = partial(textbook, network, mixture, round(PAPER_HOP_S * SAMPLE_RATE))
-    reference()
-    for precision in PRECISIONS:
-        separator = Separator(network, precision=precision)
-        separator.separate(mixture)
-        times = race(reference, partial(separator.separate, mixture))
-        shown = times.medians(lambda taken: f"{duration(taken)}, {number(seconds / taken)} times real time")
-        least = operations(partial(separator.separate, mixture)) / product_rate(precision == "bf16")
-        question = f"Separation of {seconds} s by the 32.4 M model, ours at the default hop" + ", bf16" * (
-            precision == "bf16"
-        )
-        yield Row(question, *shown, duration(least), times.speedup, "another hop")
+    with plain_process(textbook_separation, seconds, True) as reference:
+        for precision in PRECISIONS:
+            separator = Separator(network, precision=precision)
+            separator.separate(mixture)
+            times = race(reference, partial(separator.separate, mixture))
+            shown = times.medians(lambda taken: f"{duration(taken)}, {number(seconds / taken)} times real time")
+            least = operations(partial(separator.separate, mixture)) / product_rate(precision == "bf16")
+            question = f"Separation of {seconds} s by the 32.4 M model, ours at the default hop"
+            question += ", bf16" * (precision == "bf16")
+            yield Row(question, *shown, duration(least), times.speedup, "another hop")
 
 
 def mean_usdr(separate: Callable[[Waveform], Waveform], songs: Sequence[tuple[Waveform, Waveform]]) -> float:
@@ -115,8 +125,8 @@ def rows() -> Iterator[Row]:
     separate = partial(textbook, network, hop_samples=round(PAPER_HOP_S * SAMPLE_RATE))
     there_db = mean_usdr(separate, songs)
     same = check(network, mixture)
-    for chunk_samples, hop_s in SETTINGS:
-        for precision in PRECISIONS:
+    with plain_process(textbook_separation, SONG_S) as reference:
+        for (chunk_samples, hop_s), precision in itertools.product(SETTINGS, PRECISIONS):
             separator = Separator(network, hop_s=hop_s, chunk_samples=chunk_samples, precision=precision)
             remarks = []
             if state == "trained":
@@ -124,7 +134,7 @@ def rows() -> Iterator[Row]:
                 remarks.append(f"uSDR of {SONGS} songs {there_db:.3f} dB there, {here_db:.3f} dB here")
             if chunk_samples == CHUNK_SAMPLES and precision == "32":
                 remarks.append(f"{same} with the same window")
-            times = race(partial(separate, mixture), partial(separator.separate, mixture))
+            times = race(reference, partial(separator.separate, mixture))
             chunk, hop = (samples / SAMPLE_RATE for samples in (separator.chunk_samples, separator.hop_samples))
             question = (
                 f"Separation of {SONG_S} s ({state} demo model), ours in chunks of {chunk:.2f} s every {hop:.2f} s"

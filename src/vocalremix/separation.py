@@ -92,7 +92,7 @@ class Separator:
         # taken at half samples a fade is zero nowhere, so that it can be divided by even where only one chunk reaches
         fade = min(round(FADE_S * self.sample_rate), self.chunk_samples // 2)
         ramp = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade) ** 2
-        self.window = np.concatenate([ramp, np.ones(self.chunk_samples - 2 * fade), ramp[::-1]])
+        self.window = np.concatenate([ramp, np.ones(self.chunk_samples - 2 * fade), ramp[::-1]]).astype(np.float32)
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, **options: Any) -> Self:
@@ -130,22 +130,22 @@ class Separator:
         Together the pieces are as long as the blocks, and what `separate` gives for the whole. Memory holds one batch
         of chunks and one block, however long the mixture is.
         """
-        # Sums over the chunk's span that is not final yet. float64: the window is tiny at its ends.
-        weighted, weights = np.zeros(0), np.zeros(self.chunk_samples)
+        # sums from sample `done` on, which is not final yet, to the end of the latest chunk
+        weighted = weights = np.zeros((1, 0), np.float32)
         done = n_samples = 0
         chunks = self._chunks(blocks)
         while batch := list(itertools.islice(chunks, self.batch_size)):
             for (start, chunk), estimate in zip(batch, self._estimate([chunk for _, chunk in batch]), strict=True):
-                n_samples = start + chunk.shape[1]
-                if not weighted.size:
-                    weighted = np.zeros(estimate.shape)
-                else:
-                    yield _quotient(weighted, weights, start - done)
-                    weighted, weights = _advance(weighted, start - done), _advance(weights, start - done)
-                weighted += self.window * estimate
-                weights += self.window
+                n_samples, n_final = start + chunk.shape[1], start - done
+                if weighted.size:
+                    yield weighted[:, :n_final] / weights[:, :n_final]
+                earlier, earlier_weights = weighted[:, n_final:], weights[:, n_final:]
+                weighted, weights = self.window * estimate, self.window[None].copy()
+                weighted[:, : earlier.shape[1]] += earlier
+                weights[:, : earlier.shape[1]] += earlier_weights
                 done = start
-        yield _quotient(weighted, weights, n_samples - done)
+        n_final = n_samples - done
+        yield weighted[:, :n_final] / weights[:, :n_final]
 
     def progress(self, pieces: Iterable[Waveform], n_samples: int | None, sample_rate: int) -> Iterable[Waveform]:
         """Show a bar over the pieces that `stream` makes of so many samples at that rate."""
@@ -257,16 +257,3 @@ def _hop_samples(hop_s: float | None, chunk_samples: int, frame_samples: int, sa
     if not 0 < hop_s <= chunk_s:
         raise InputError(f"hop_s {hop_s:g}: it must be above 0 and at most one chunk of the model, {chunk_s:.4g} s")
     return max(round(hop_s * sample_rate), 1)
-
-
-def _quotient(weighted: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], n_samples: int) -> Waveform:
-    """What is final of the estimate: the first samples."""
-    estimate: Waveform = (weighted[:, :n_samples] / weights[:n_samples]).astype(np.float32)
-    return estimate
-
-
-def _advance(sums: npt.NDArray[np.float64], n_samples: int) -> npt.NDArray[np.float64]:
-    """Drop the first samples of the last axis and append as many zeros."""
-    moved = np.zeros_like(sums)
-    moved[..., : moved.shape[-1] - n_samples] = sums[..., n_samples:]
-    return moved
