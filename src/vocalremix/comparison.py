@@ -369,9 +369,7 @@ def _effect(protocol: metrics.Protocol, differences: "pd.Series[float]") -> Effe
     # neither t nor its power speak of medians
     interval = song_interval(differences, songs, "median")
     method = "" if math.isnan(interval.low) else effect.method
-    return replace(
-        effect, adjusted_p=effect.wilcoxon_p_value, songs_needed=None, method=method, confidence_interval=interval
-    )
+    return replace(effect, adjusted_p=effect.wilcoxon_p_value, spread=None, method=method, confidence_interval=interval)
 
 
 def _average(protocol: metrics.Protocol, scores: "pd.Series[float]") -> float:

@@ -1,9 +1,10 @@
 """How much higher one system scores than another on the same songs, and the sentence that the data support."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ FEWEST_SONGS_TO_DRAW = 50
 """With fewer songs a bootstrap interval is too narrow, by simulation (docs/statistics.md); Student's t is not."""
 RELEVANT_DB = 0.25
 """The difference that the thesis set out to show (table 5.4), for which the number of songs needed is given."""
+FEWEST_SONGS_TO_PLAN = 10
+"""With fewer songs, how much songs differ is a guess: from 4, the number needed is off by a factor of 10 and more."""
 UNKNOWN = math.nan
 
 Direction = Literal["up", "down", "unknown"]
@@ -35,8 +38,9 @@ class Effect:
     """A mean difference in dB over songs (and seeds), as far as there are songs to test it.
 
     `method` says how the interval was made: "song bootstrap" (BCa), "paired t", "songs and seeds" (crossed random
-    effects) or "" where there is none. `adjusted_p` is Holm's over the family of comparisons that the effect was
-    tested with, see `adjust`. `songs_needed`: for a difference of 0.25 dB to be found 4 times out of 5.
+    effects) or "" where there is none. `adjusted_p` is Holm's over the family of `n_compared` comparisons that the
+    effect was tested with, see `adjust`. `spread`: the standard deviations in dB that `songs_needed` plans with, None
+    where they are unknown.
     """
 
     difference: float
@@ -46,10 +50,11 @@ class Effect:
     adjusted_p: float
     wilcoxon_p_value: float
     cohens_d: float
-    songs_needed: int | None
     n_songs: int
     n_seeds: int
     n_dropped: int
+    n_compared: int = 1
+    spread: Mapping[str, float] | None = None
 
     @property
     def is_supported(self) -> bool:
@@ -63,6 +68,22 @@ class Effect:
         if not self.is_supported:
             return "unknown"
         return "up" if self.difference > 0 else "down"
+
+    @property
+    def can_plan(self) -> bool:
+        """Whether enough is known of how songs differ to say how many are needed."""
+        return self.spread is not None and self.n_songs >= FEWEST_SONGS_TO_PLAN
+
+    @cached_property
+    def songs_needed(self) -> int | None:
+        """Songs for a difference of 0.25 dB to be found 4 times out of 5 beside as many other comparisons.
+
+        None where that cannot be planned, and where no number of songs is enough because the seeds differ too much.
+        """
+        if self.spread is None or not self.can_plan:
+            return None
+        # the level of Holm's first step
+        return songs_needed(RELEVANT_DB, **self.spread, n_seeds=self.n_seeds, alpha=ALPHA / self.n_compared)
 
 
 class Verdict(NamedTuple):
@@ -94,7 +115,6 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
         adjusted_p=UNKNOWN,
         wilcoxon_p_value=UNKNOWN,
         cohens_d=UNKNOWN,
-        songs_needed=None,
         n_songs=n_songs,
         n_seeds=n_seeds,
         n_dropped=len(values) - n_songs,
@@ -105,23 +125,23 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     known = replace(unknown, wilcoxon_p_value=paired.wilcoxon_p_value, cohens_d=paired.cohens_d)
     if n_seeds > 1:
         crossed = crossed_test(scored)
+        spread = dict(song_std=crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std)
         return replace(
             known,
             confidence_interval=crossed.confidence_interval,
             method="songs and seeds",
             p_value=crossed.p_value,
             adjusted_p=crossed.p_value,
-            songs_needed=_songs_needed(
-                crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std, n_seeds=n_seeds
-            ),
+            spread=spread if crossed.song_std + crossed.residual_std > 0 else None,
         )
+    song_std = float(np.std(song_means, ddof=1))
     return replace(
         known,
         confidence_interval=song_interval(song_means),
         method="song bootstrap" if n_songs >= FEWEST_SONGS_TO_DRAW else "paired t",
         p_value=paired.p_value,
         adjusted_p=paired.p_value,
-        songs_needed=_songs_needed(float(np.std(song_means, ddof=1))),
+        spread={"song_std": song_std} if song_std > 0 else None,
     )
 
 
@@ -154,14 +174,13 @@ def song_interval(
     return ConfidenceInterval(mean - half_width, mean + half_width)
 
 
-def _songs_needed(song_std: float, **spread: Any) -> int | None:
-    return songs_needed(RELEVANT_DB, song_std=song_std, **spread) if song_std > 0 else None
-
-
 def adjust(effects: Sequence[Effect]) -> list[Effect]:
     """The same effects with p values adjusted for being tested together (Holm)."""
     adjusted = holm([effect.p_value for effect in effects])
-    return [replace(effect, adjusted_p=float(p)) for effect, p in zip(effects, adjusted, strict=True)]
+    return [
+        replace(effect, adjusted_p=float(p), n_compared=len(effects))
+        for effect, p in zip(effects, adjusted, strict=True)
+    ]
 
 
 def verdict(effect: Effect, subject: str, metric: str) -> str:
@@ -171,21 +190,34 @@ def verdict(effect: Effect, subject: str, metric: str) -> str:
     >>> verdict(effect, "speech_remix_prob 0.2", "uSDR")
     'speech_remix_prob 0.2 raises uSDR by 0.35 dB, 95 % CI [0.14, 0.56], 4 songs.'
     """
-    size = abs(effect.difference)
     if effect.is_supported:
         verb = "raises" if effect.difference > 0 else "lowers"
-        # what is supported is not nothing, however small
-        shown = f"{size:.2f}" if size >= 0.005 else f"{size:.1g}"
-        return f"{subject} {verb} {metric} by {shown} dB, {evidence(effect)}."
-    more_songs = effect.songs_needed if (effect.songs_needed or 0) > effect.n_songs else None
-    needed = f"; to find {RELEVANT_DB:g} dB takes about {more_songs:,} songs" if more_songs else ""
-    return f"Cannot tell whether {subject} changes {metric}: {effect.difference:+.2f} dB, {evidence(effect)}{needed}."
+        return f"{subject} {verb} {metric} by {size(effect)}, {evidence(effect)}."
+    return f"Cannot tell whether {subject} changes {metric}: {what_is_known(effect)}."
+
+
+def size(effect: Effect) -> str:
+    """How large a difference is; what is supported is not nothing, however small."""
+    decibels = abs(effect.difference)
+    return f"{decibels:.2f} dB" if decibels >= 0.005 else f"{decibels:.1g} dB"
+
+
+def what_is_known(effect: Effect) -> str:
+    """Of an effect that is not supported: difference, evidence and, where that can be planned, what it would take."""
+    needed = ""
+    if effect.can_plan and effect.songs_needed is None:
+        needed = f"; to find {RELEVANT_DB:g} dB takes more seeds, on any number of songs"
+    elif effect.songs_needed and effect.songs_needed > effect.n_songs:
+        needed = f"; to find {RELEVANT_DB:g} dB takes about {effect.songs_needed:,} songs"
+    return f"{effect.difference:+.2f} dB, {evidence(effect)}{needed}"
 
 
 def evidence(effect: Effect) -> str:
-    """Interval and numbers of songs and seeds, as words in a sentence."""
+    """Interval and numbers of songs and seeds, as words in a sentence; the p value where it overrules the interval."""
     low, high = effect.confidence_interval
     interval = f"95 % CI [{low:.2f}, {high:.2f}]" if effect.method else "no interval"
+    if not effect.is_supported and (low > 0 or high < 0):
+        interval += f" but {'adjusted ' * (effect.n_compared > 1)}p {effect.adjusted_p:.2g}"
     songs = f"{effect.n_songs} song" + ("s" if effect.n_songs > 1 else "")
     seeds = f", {effect.n_seeds} seeds" if effect.n_seeds > 1 else ""
     return f"{interval}, {songs}{seeds}"

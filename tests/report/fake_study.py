@@ -105,6 +105,7 @@ class FakeStudy:
             history["valid_loss"] = history.train_loss + 0.1
             history["valid_usdr_db"] = valid_db * (1 - 0.5 * np.exp(-(epoch + 1) / 2)) + 0.1 * rng.random(epochs)
             metadata["best_valid_usdr_db"] = valid_db
+            metadata["best_epoch"] = int(history.valid_usdr_db.argmax())
         history.assign(seconds=1.5).to_csv(folder / "history.csv", index=False)
         profile = self.settings.profile
         description = {

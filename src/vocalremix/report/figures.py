@@ -58,7 +58,10 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 4.5,
 }
 WIDTH_IN = 8.0
+LINES = ("-", "--", ":", "-.")
 LONGEST_NAME = 34
+LEGEND_LETTERS = 90  # side by side in a figure's width, beside the keys
+CHOSEN = "chosen by validation uSDR"
 MOST_MARKERS = 30
 
 
@@ -132,24 +135,25 @@ def draw_pair(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str])
 
 def _speech(study: Study) -> Figure:
     """SDR against speech_remix_prob: one panel per metric, one line per combination of the other axes."""
-    figure = _figure(4.0)
     lines = _lines(study)
-    n_seeds = len(study.settings.params.sweep.seed)
-    seeds = f", mean of {n_seeds} seeds" if n_seeds > 1 else ""
+    n_labels = len(lines) + 3
+    longest = max(map(len, [*lines, CHOSEN]))
+    n_columns = 4 if n_labels == 4 else max(min(3, LEGEND_LETTERS // longest), 1)
+    figure = _figure(3.6 + 0.18 * math.ceil(n_labels / n_columns))
     panels = figure.subplots(1, len(METRICS))
     for panel, metric in zip(panels, METRICS, strict=True):
         for index, (label, cells_by_prob) in enumerate(lines.items()):
             # drawn a little apart, so that intervals of several lines do not hide one another
             shift = 0.012 * (index - (len(lines) - 1) / 2)
-            color = COLORS[index % len(COLORS)]
-            means = _sweep_line(panel, study, metric, cells_by_prob, color, shift, f"{label}{seeds}")
+            look = {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index // len(COLORS) % len(LINES)]}
+            means = _sweep_line(panel, study, metric, cells_by_prob, shift, label, look)
             if study.best_cell in cells_by_prob.get(study.best_cell.speech_remix_prob, []):
                 probability = study.best_cell.speech_remix_prob
                 chosen = [probability + shift], [means[probability]]
         for label, scores, style in (("initial", study.initial.scores, "--"), ("mixture", study.mixture, ":")):
             if math.isfinite(level := scores.mean(metric)):
                 panel.axhline(level, color=GREY, linestyle=style, linewidth=1.3, label=label)
-        panel.plot(*chosen, "o", ms=11, mfc="none", mec=INK, mew=1.2, label="chosen by validation uSDR")
+        panel.plot(*chosen, "o", ms=11, mfc="none", mec=INK, mew=1.2, label=CHOSEN)
         panel.set_title(metric.name)
         panel.set_ylabel(f"{metric.name}, mean over test windows (dB)")
         probabilities = study.settings.params.sweep.speech_remix_prob
@@ -158,8 +162,10 @@ def _speech(study: Study) -> Figure:
     figure.supxlabel("speech_remix_prob (share of training examples whose target is speech)", fontsize=9)
     handles, labels = panels[-1].get_legend_handles_labels()
     has_bars = len(study.mixture.songs) > 1
-    bars = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
-    figure.legend(handles, labels, title=bars, loc="outside upper center", ncols=4 if len(labels) == 4 else 3)
+    title = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
+    if (n_seeds := len(study.settings.params.sweep.seed)) > 1:
+        title = f"Points: mean of {n_seeds} seeds. {title}"
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=n_columns)
     return figure
 
 
@@ -219,9 +225,9 @@ def _sweep_line(
     study: Study,
     metric: Metric,
     cells_by_prob: dict[float, list[Cell]],
-    color: str,
     shift: float,
     label: str,
+    look: dict[str, Any],
 ) -> dict[float, float]:
     """Draw means over windows with the intervals had the songs been others; returns the means."""
     probabilities = sorted(cells_by_prob)
@@ -232,8 +238,8 @@ def _sweep_line(
         means.append(float(values.mean()))
         intervals.append(song_interval(values, values.index.get_level_values("song")))
     x = np.array(probabilities) + shift
-    panel.plot(x, means, "o-", color=color, label=label)
-    panel.vlines(x, *zip(*intervals, strict=True), color=color, linewidth=1.1)
+    panel.plot(x, means, marker="o", label=label, **look)
+    panel.vlines(x, *zip(*intervals, strict=True), color=look["color"], linewidth=1.1)
     return dict(zip(probabilities, means, strict=True))
 
 
@@ -308,7 +314,7 @@ def _training_sweep(study: Study) -> Figure:
     panels = figure.subplots(1, 2)
     probabilities = sorted(study.settings.params.sweep.speech_remix_prob)
     shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0.15, 0.85, len(probabilities))), strict=True))
-    styles = dict(zip(_lines(study), ["-", "--", "-.", ":"] * len(study.cells), strict=False))
+    styles = dict(zip(_lines(study), LINES * len(study.cells), strict=False))
     for style, cells_by_prob in zip(styles.values(), _lines(study).values(), strict=True):
         for probability, cells in cells_by_prob.items():
             for cell, (panel, column) in product(cells, zip(panels, ("train_loss", "valid_usdr_db"), strict=True)):

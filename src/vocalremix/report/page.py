@@ -91,7 +91,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
 
 
 def _devices(study: Study) -> str:
-    return "GPU time" if study.train.metadata.get("accelerator") == "cuda" else "CPU time of trainings"
+    return "Trainings, on GPUs" if study.train.metadata.get("accelerator") == "cuda" else "Trainings, on CPUs"
 
 
 def _duration(hours: float) -> str:

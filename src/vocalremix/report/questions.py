@@ -7,13 +7,16 @@ import pandas as pd
 
 from vocalremix.effects import (
     FEWEST_SONGS_TO_DRAW,
+    FEWEST_SONGS_TO_PLAN,
     RELEVANT_DB,
     Effect,
     Verdict,
     adjust,
     evidence,
     paired_effect,
+    size,
     verdict,
+    what_is_known,
 )
 from vocalremix.params import Cell
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
@@ -29,8 +32,21 @@ ASKED = {
 }
 INTERACTION = "Does speech help more where songs are scarce?"
 FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
-FINAL = "What do static copies and validation songs add?"
+FINAL = "Do the final trainings beat the initial checkpoint?"
 THRESHOLD = f"Is the mean above 10 log10 5 = {THRESHOLD_DB:.2f} dB?"
+NOTES = {
+    ASKED["data_fraction"]: (
+        "More songs are also more steps, for an epoch visits all of them. All seeds hear the same songs of a share: "
+        "intervals say nothing of other songs to train on."
+    ),
+    INTERACTION: "All seeds hear the same songs of a share: intervals say nothing of other songs to train on.",
+    FINAL: (
+        "Whole trainings, as in the thesis: beside static copies, train has its own mix_prob and more steps than "
+        "initial, train_full also validation songs and more steps than train. What copies or songs add by themselves "
+        "is not told apart."
+    ),
+}
+"""What has to be known to read the answers, by question."""
 
 Differences = Mapping[Metric, pd.DataFrame]
 
@@ -52,6 +68,11 @@ class Question:
     comparisons: Sequence[Comparison]
 
     @property
+    def note(self) -> str:
+        """What has to be known to read the answers; empty where nothing is."""
+        return NOTES.get(self.title, "")
+
+    @property
     def verdicts(self) -> list[Verdict]:
         """What the data say of uSDR, a sentence for each comparison."""
         headlines = [(comparison, comparison.effects.get(HEADLINE)) for comparison in self.comparisons]
@@ -64,6 +85,8 @@ class Question:
     def _sentence(self, comparison: Comparison, effect: Effect) -> str:
         if self.title == THRESHOLD:
             return _level_sentence(comparison.subject, effect)
+        if self.title == INTERACTION:
+            return _gain_sentence(comparison, effect)
         return verdict(effect, f"{comparison.subject}, against {comparison.baseline},", HEADLINE.name)
 
 
@@ -123,8 +146,10 @@ def effects_table(questions: Iterable[Question]) -> Table:
         "test, two-sided; with several seeds, songs and seeds as crossed random effects. Holm p: adjusted for all "
         "comparisons under the same question and metric; a sentence takes sides only where it is below 0.05 and the "
         "95 % interval leaves zero out. Interval: BCa bootstrap over songs, paired t where there are fewer than "
-        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds. Songs needed: for {RELEVANT_DB:g} dB to be found 4 times out of "
-        "5. NaN: songs left out because a score is undefined."
+        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds. Wilcoxon's p and Cohen's d are of each song's mean over seeds. "
+        f"Songs needed: for {RELEVANT_DB:g} dB to be found 4 times out of 5 among as many comparisons; none where "
+        f"fewer than {FEWEST_SONGS_TO_PLAN} songs leave open how much songs differ, or where seeds differ too much for "
+        "any number of songs. NaN: songs left out because a score is undefined."
     )
     return Table("effects", "All comparisons", caption, rows)
 
@@ -173,9 +198,9 @@ def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
             at_many = _gains(of_many, *settings[replace(cell, data_fraction=many, speech_remix_prob=base)])
             comparisons.append(
                 (
-                    f"speech_remix_prob {cell.speech_remix_prob:g} at data_fraction {few:g}"
+                    f"the gain by speech_remix_prob {cell.speech_remix_prob:g} at data_fraction {few:g}"
                     + (f" and mix_prob {cell.mix_prob:g}" if "mix_prob" in study.swept_axes else ""),
-                    f"the same at data_fraction {many:g}",
+                    f"the gain at data_fraction {many:g}",
                     {metric: at_few[metric] - at_many[metric] for metric in METRICS},
                 )
             )
@@ -210,11 +235,19 @@ def _above(runs: Sequence[Run]) -> Differences:
     }
 
 
-def _level_sentence(subject: str, effect: Effect) -> str:
-    name, size = HEADLINE.name, abs(effect.difference)
+def _gain_sentence(comparison: Comparison, effect: Effect) -> str:
+    subject, baseline, name = comparison.subject, comparison.baseline, HEADLINE.name
     if effect.is_supported:
         side = "above" if effect.difference > 0 else "below"
-        return f"The mean {name} of {subject} is {size:.2f} dB {side} it, {evidence(effect)}."
+        return f"{subject}, in {name}, is {size(effect)} {side} {baseline}, {evidence(effect)}."
+    return f"Cannot tell {subject} from {baseline}: {what_is_known(effect)}."
+
+
+def _level_sentence(subject: str, effect: Effect) -> str:
+    name = HEADLINE.name
+    if effect.is_supported:
+        side = "above" if effect.difference > 0 else "below"
+        return f"The mean {name} of {subject} is {size(effect)} {side} it, {evidence(effect)}."
     return f"Cannot tell for {subject}: its mean {name} is {effect.difference:+.2f} dB from it, {evidence(effect)}."
 
 

@@ -53,7 +53,9 @@ def song_points(study: Study) -> pd.DataFrame:
 def verdicts(questions: Sequence[Question]) -> str:
     """What the data support, as Markdown."""
     blocks = [
-        f"## {question.title}\n\n" + "".join(f"- {verdict.text}\n" for verdict in question.verdicts)
+        f"## {question.title}\n\n"
+        + f"{question.note}\n\n" * bool(question.note)
+        + "".join(f"- {verdict.text}\n" for verdict in question.verdicts)
         for question in questions
     ]
     return "# What the data support\n\n" + "\n".join(blocks)
