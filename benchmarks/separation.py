@@ -1,5 +1,9 @@
-"""How long does separation take? `Separator` beside an overlap-add at the paper's hop."""
+"""How long does separation take? `Separator` beside an overlap-add at the paper's hop.
 
+`python -m benchmarks.separation CHECKPOINT` answers for any checkpoint folder, on the demo's kind of songs.
+"""
+
+import argparse
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,6 +16,7 @@ import torch
 import yaml
 
 from benchmarks.floor import operations, product_rate
+from benchmarks.page import line
 from benchmarks.race import Row, closeness, duration, number, plain_process, race
 from vocalremix import checkpoint
 from vocalremix.audio import SAMPLE_RATE, Waveform
@@ -34,13 +39,11 @@ PRECISIONS: tuple[Literal["32", "bf16"], ...] = ("32", "bf16")
 SEED = 1  # the demo profile's songs have 0
 
 
-def model() -> tuple[str, SeparationModel]:
-    """The demo's final model where it has been trained, else one of its size, and which of the two."""
-    if TRAINED.is_dir():
-        return "trained", checkpoint.load(TRAINED)
-    settings = yaml.safe_load((ROOT / "profiles/demo.yaml").read_text())["model"]
+def fresh_model(profile: str) -> SeparationModel:
+    """The model of a profile with fresh weights."""
+    settings = yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["model"]
     torch.manual_seed(0)
-    return "untrained", build(BSRNNConfig(**settings), "vocals")
+    return build(BSRNNConfig(**settings), "vocals")
 
 
 def song(seconds: float, index: int = 0) -> tuple[Waveform, Waveform]:
@@ -83,24 +86,17 @@ def check(network: SeparationModel, mixture: Waveform) -> str:
     return closeness(float(np.abs(ours - theirs).max()))
 
 
-def textbook_separation(seconds: int, full: bool = False) -> Callable[[], Waveform]:
-    """The textbook's separation of a song, at the paper's hop, by the demo's model or the 32.4 M one."""
-    network = full_model() if full else model()[1]
-    return partial(textbook, network, song(seconds)[0], round(PAPER_HOP_S * SAMPLE_RATE))
-
-
-def full_model() -> SeparationModel:
-    """The 32.4 M model with fresh weights."""
-    settings = yaml.safe_load((ROOT / "profiles/thesis.yaml").read_text())["model"]
-    torch.manual_seed(0)
-    return build(BSRNNConfig(**settings), "vocals")
+def textbook_separation(make: Callable[[], SeparationModel], seconds: int) -> Callable[[], Waveform]:
+    """The textbook's separation of a song, at the paper's hop, by the model that `make` makes."""
+    return partial(textbook, make(), song(seconds)[0], round(PAPER_HOP_S * SAMPLE_RATE))
 
 
 def full_size(seconds: int = 6) -> Iterator[Row]:
     """The 32.4 M model; how much faster than the sound lasts."""
-    network = full_model()
+    make = partial(fresh_model, "thesis")
+    network = make()
     mixture, _ = song(seconds)
-    with plain_process(textbook_separation, seconds, True) as reference:
+    with plain_process(textbook_separation, make, seconds) as reference:
         for precision in PRECISIONS:
             separator = Separator(network, precision=precision)
             separator.separate(mixture)
@@ -117,30 +113,48 @@ def mean_usdr(separate: Callable[[Waveform], Waveform], songs: Sequence[tuple[Wa
     return float(np.mean([usdr(separate(mixture), vocals) for mixture, vocals in songs]))
 
 
-def rows() -> Iterator[Row]:
-    """At the paper's chunk and hop, and at the model's chunk and our default hop."""
-    state, network = model()
+def rows(trained: Path = TRAINED) -> Iterator[Row]:
+    """At the paper's chunk and hop, and at the model's chunk and our default hop; untrained where nothing is there."""
+    is_trained = trained.is_dir()
+    make = partial(checkpoint.load, trained) if is_trained else partial(fresh_model, "demo")
+    name = trained.relative_to(ROOT) if trained.is_relative_to(ROOT) else trained
+    shown = f"{name}" if is_trained else "untrained demo model"
+    network = make()
     songs = [song(SONG_S, index) for index in range(SONGS)]
     mixture = songs[0][0]
     separate = partial(textbook, network, hop_samples=round(PAPER_HOP_S * SAMPLE_RATE))
     there_db = mean_usdr(separate, songs)
     same = check(network, mixture)
-    with plain_process(textbook_separation, SONG_S) as reference:
+    with plain_process(textbook_separation, make, SONG_S) as reference:
         for (chunk_samples, hop_s), precision in itertools.product(SETTINGS, PRECISIONS):
             separator = Separator(network, hop_s=hop_s, chunk_samples=chunk_samples, precision=precision)
             remarks = []
-            if state == "trained":
+            if is_trained:
                 here_db = mean_usdr(separator.separate, songs)
                 remarks.append(f"uSDR of {SONGS} songs {there_db:.3f} dB there, {here_db:.3f} dB here")
             if chunk_samples == CHUNK_SAMPLES and precision == "32":
                 remarks.append(f"{same} with the same window")
             times = race(reference, partial(separator.separate, mixture))
             chunk, hop = (samples / SAMPLE_RATE for samples in (separator.chunk_samples, separator.hop_samples))
-            question = (
-                f"Separation of {SONG_S} s ({state} demo model), ours in chunks of {chunk:.2f} s every {hop:.2f} s"
-            )
+            question = f"Separation of {SONG_S} s ({shown}), ours in chunks of {chunk:.2f} s every {hop:.2f} s"
             question += ", bf16" * (precision == "bf16")
             least = operations(partial(separator.separate, mixture)) / product_rate(precision == "bf16")
             yield Row(
                 question, *times.medians(duration), duration(least), times.speedup, "; ".join(remarks) or "another hop"
             )
+
+
+def main() -> None:
+    """Print the rows of one model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.separation", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="folder of a trained model of vocals")
+    options = parser.parse_args()
+    if not options.checkpoint.is_dir():
+        parser.error(f"{options.checkpoint}: no such folder")
+    torch.set_num_threads(1)
+    for row in rows(options.checkpoint.resolve()):
+        print(line(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
