@@ -86,11 +86,35 @@ def test_songs_needed_reach_the_power_that_is_promised() -> None:
     assert found.mean() == pytest.approx(0.8, abs=0.02)
 
 
+def test_songs_needed_hold_for_a_comparison_among_others() -> None:
+    """One true difference among five comparisons: Holm's test finds it as often as promised, and no fewer songs do."""
+    spread = np.random.default_rng(5).normal(0, 0.4, 12)
+    n = adjust([paired_effect(0.4 * (spread - spread.mean()) / spread.std(ddof=1))] * 5)[0].songs_needed
+    assert n is not None
+    rng = np.random.default_rng(6)
+    drawn = rng.normal(0, 0.4, (2000, 5, n)) + np.array([0.25, 0, 0, 0, 0])[:, None]
+    p = stats.ttest_1samp(drawn, 0, axis=2).pvalue
+    found = np.mean([multipletests(of_study, method="holm")[0][0] for of_study in p])
+    assert found == pytest.approx(0.8, abs=0.03)
+
+
+def test_nothing_is_planned_on_a_guess_and_seeds_are_asked_for_where_songs_cannot_help() -> None:
+    rng = np.random.default_rng(7)
+    few, enough = (paired_effect(rng.normal(0, 0.8, n)) for n in (9, 10))
+    assert few.songs_needed is None and enough.songs_needed is not None
+    assert "to find" not in verdict(few, "A", "uSDR") and "to find 0.25 dB takes about" in verdict(enough, "A", "uSDR")
+    apart = paired_effect(rng.normal(0, 0.1, (12, 3)) + np.array([-1.5, 0, 1.5]))
+    assert verdict(apart, "A", "uSDR").endswith("to find 0.25 dB takes more seeds, on any number of songs.")
+
+
 def test_a_side_is_taken_only_where_test_and_interval_agree() -> None:
     clear = paired_effect([-0.5, -0.4, -0.6, -0.5])
     assert verdict(clear, "A", "uSDR") == "A lowers uSDR by 0.50 dB, 95 % CI [-0.63, -0.37], 4 songs."
     among_many = adjust([clear, *[paired_effect([0.1, -0.1, 0.2, -0.2])] * 60])[0]
-    assert verdict(among_many, "A", "uSDR").startswith("Cannot tell whether A changes uSDR: -0.50 dB, 95 % CI [")
+    cannot_tell = verdict(among_many, "A", "uSDR")
+    assert cannot_tell.startswith(
+        "Cannot tell whether A changes uSDR: -0.50 dB, 95 % CI [-0.63, -0.37] but adjusted p 0.0"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Questions of a study against scipy on its song scores: what is compared with what, over which seeds."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,3 +111,48 @@ def test_one_song_answers_nothing_for_sure(empty_study: FakeStudy, tmp_path: Pat
     write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
     sentences = (study.report / "verdicts.md").read_text().splitlines()
     assert all(line.startswith("- Cannot tell") for line in sentences if line.startswith("- "))
+
+
+@pytest.mark.parametrize(
+    ("at_few", "at_many", "says"),
+    [
+        # dB without speech and with it: the level is lower where songs are scarce, the gain larger, and the reverse
+        (
+            (1, 4),
+            (6, 7),
+            r"The gain by {}, in uSDR, is [12]\.\d\d dB above the gain at data_fraction 1, 95 %",
+        ),
+        (
+            (6, 7),
+            (1, 4),
+            r"The gain by {}, in uSDR, is [12]\.\d\d dB below the gain at data_fraction 1, 95 %",
+        ),
+        (
+            (1, 2),
+            (6, 7),
+            r"Cannot tell the gain by {} from the gain at data_fraction 1: [+-]0\.\d\d dB, 95 %",
+        ),
+    ],
+)
+def test_a_difference_of_gains_is_not_told_as_one_of_levels(
+    empty_study: FakeStudy, at_few: tuple[float, float], at_many: tuple[float, float], says: str
+) -> None:
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], data_fraction=[0.4, 1], seed=[1, 2, 3]).write()
+    for fraction, levels in ((0.4, at_few), (1, at_many)):
+        for probability, level in zip((0, 0.5), levels, strict=True):
+            for seed in (1, 2, 3):
+                study.add_cell(Cell(probability, 0.8, fraction, seed), test_db=level, valid_db=5)
+    ((text, _),) = asked(study)[INTERACTION].verdicts
+    assert re.match(says.format("speech_remix_prob 0.5 at data_fraction 0.4"), text)
+
+
+def test_what_the_best_cell_of_several_seeds_is(empty_study: FakeStudy) -> None:
+    """The mean over seeds chooses, and the captions name it, not a seed's."""
+    study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], seed=[1, 2, 3]).write()
+    for seed, valid_db in zip((1, 2, 3), (4, 7, 8), strict=True):
+        study.add_cell(Cell(0.5, 0.8, 1, seed), test_db=6, valid_db=valid_db)
+        study.add_cell(Cell(0, 0.8, 1, seed), test_db=6, valid_db=5.9)
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
+    for table in ("table_5_3_best_cell", "table_5_4_difference"):
+        caption = (study.report / "tables" / f"{table}.md").read_text()
+        assert "seed 1, the first of 3 seeds of the settings with the highest mean validation uSDR (6.33 dB" in caption
