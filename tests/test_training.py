@@ -155,12 +155,13 @@ def test_keeps_the_best_epoch_on_validation(corpus: tuple[Path, pd.DataFrame], t
     assert torch.equal(tiny.weights(model), tiny.weights(only_first))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 1), (1, 2)])
 def test_goes_on_after_any_epoch_to_the_same_weights(
-    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, accumulate: int
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, accumulate: int, workers: int
 ) -> None:
     options: dict[str, Any] = {"common": common(2, accumulate)}
     whole, expected = train(corpus, tmp_path / "whole", **options)
+    options["workers"] = workers
     for last_epoch in (0, 1):
 
         def die(row: dict[str, float], last_epoch: int = last_epoch) -> None:
@@ -308,7 +309,7 @@ def test_two_processes_train_like_one_on_the_same_global_batch(
 def test_a_killed_training_fails_and_goes_on_to_the_same_weights(
     corpus: tuple[Path, pd.DataFrame], study: Path, tmp_path: Path, number: signal.Signals, devices: int
 ) -> None:
-    options = ("--devices", str(devices), "--batch-size", str(2 // devices))
+    options = ("--devices", str(devices), "--batch-size", str(2 // devices), "--workers", "1")
     process = start(study, *options, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["epoch"] == 0

@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--n-valid", type=int, default=4)
     options = parser.parse_args()
@@ -100,7 +101,7 @@ def main() -> None:
             schedule=SCHEDULE,
             common=COMMON.model_copy(update={"batch_size": options.batch_size, "accumulate": options.accumulate}),
             devices=choose_devices(Compute(accelerator="cpu", devices=options.devices, precision="32")),
-            workers=0,
+            workers=options.workers,
             seed=7,
             scratch=options.root / "scratch",
             name="tiny",

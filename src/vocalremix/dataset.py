@@ -224,12 +224,12 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         """Yields (epoch, index)."""
-        order = np.arange(self._n_examples)
+        order, epoch = np.arange(self._n_examples), self._epoch
         if self._shuffle:
             # no example has this key, so the order shares no random numbers with one
-            order = np.random.default_rng((self._seed, self._epoch, self._n_examples)).permutation(order)
+            order = np.random.default_rng((self._seed, epoch, self._n_examples)).permutation(order)
         for index in order[: self._n_used][self._rank :: self._world].tolist():
-            yield self._epoch, index
+            yield epoch, index
 
 
 def read_utterances(speech: Path) -> pd.DataFrame:

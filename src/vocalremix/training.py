@@ -257,6 +257,10 @@ def fit(
         loader = partial(DataLoader, batch_size=common.batch_size, pin_memory=devices.accelerator == "cuda")
         sampler = EpochSampler(len(training), global_batch, seed, rank=trainer.global_rank, world=trainer.world_size)
         resume = scratch / "last.ckpt"
+        if resume.is_file():
+            # Lightning's workers draw the first batches before it tells the sampler where it goes on
+            finished = torch.load(resume, map_location="cpu", mmap=True, weights_only=True)["epoch"]
+            sampler.set_epoch(finished + 1)
         try:
             trainer.fit(
                 task,
