@@ -104,6 +104,16 @@ def test_separate_takes_the_shortest_songs(n_samples: int, tmp_path: Path, model
     assert read(tmp_path / "song" / "vocals.wav")[0].shape == (n_samples, 2)
 
 
+def test_mixtures_of_musdb_keep_apart(tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    songs = tmp_path / "test"
+    for name in ("A - Ä", "B"):
+        (songs / name).mkdir(parents=True)
+        write_song(songs / name / "mixture.wav")
+        monkeypatch.chdir(songs / name)
+        separate(Path("mixture.wav"), tmp_path / "out", model_path)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A - Ä", "B"]
+
+
 def test_separate_reads_what_only_ffmpeg_reads(tmp_path: Path, model_path: Path) -> None:
     song = write_song(tmp_path / "song.wav", 30_000)
     packed = tmp_path / "packed.m4a"

@@ -46,3 +46,15 @@ def test_an_error_leaves_everything_as_it_was(tmp_path, error):
         raise error
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(tmp_path / "folder") == ["old.txt"]
+
+
+def test_a_link_to_a_folder_stays_and_the_folder_is_replaced(tmp_path):
+    behind, link = tmp_path / "disk" / "behind", tmp_path / "link"
+    behind.mkdir(parents=True)
+    (behind / "old").touch()
+    link.symlink_to(behind)
+    with publish(link) as partial:
+        partial.mkdir()
+        (partial / "new").touch()
+    assert link.is_symlink() and [path.name for path in behind.iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["behind"]

@@ -1,5 +1,7 @@
 """Overlap-add gives back what a model returns, whatever the length and the hop."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -149,6 +151,11 @@ def test_a_stream_is_the_whole(sizes: list[int], hop_s: float) -> None:
     pieces = list(separator.stream(np.split(waveform, np.cumsum(sizes)[:-1], axis=1)))
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), separator.separate(waveform))
     assert len(pieces) == 1 + -(-max(sum(sizes) - 100, 0) // round(1000 * hop_s))
+
+
+def test_an_estimate_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(InputError, match="the model's estimate is not finite: its weights are damaged"):
+        Separator(Recorder(gain=math.nan)).separate(noise(500))
 
 
 def test_bf16_is_close_and_says_so() -> None:

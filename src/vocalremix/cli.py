@@ -35,7 +35,8 @@ def _add_separate(commands: Any) -> None:
         "separate",
         help="split a song into target and accompaniment",
         description="Split a song into DIR/<song>/<target>.wav and DIR/<song>/accompaniment.wav, float WAV at the "
-        "song's own sample rate; the two add up to the song.",
+        "song's own sample rate; the two add up to the song. <song> is the file's name, or its folder's where it is "
+        "called mixture, as in MUSDB18-HQ.",
     )
     parser.add_argument("song", type=Path, metavar="SONG", help="any audio file that libsndfile or ffmpeg reads")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the song's folder")
@@ -71,7 +72,8 @@ def _separate(options: argparse.Namespace) -> None:
 
     read_header(options.song)
     separator = Separator.from_checkpoint(options.checkpoint, **_separator_options(options))
-    folder = options.output / options.song.stem
+    song = options.song.resolve()
+    folder = options.output / (song.parent.name if song.stem == "mixture" else options.song.stem)
     outputs = [f"{separator.model.target}.wav", "accompaniment.wav"]
     _refuse_to_replace(folder, outputs, options.song)
     try:

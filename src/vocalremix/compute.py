@@ -88,8 +88,8 @@ def keep_freed_memory() -> None:
     """From now on, have glibc keep the memory that this process frees; does nothing where there is no glibc.
 
     By default glibc returns large blocks to the system at once, and the next step gets them back page by page, each one
-    zeroed: a quarter to a third of a training step on a CPU (docs/performance.md). Kept, they may lie in the way of
-    larger ones: up to 40 % more memory was measured in training, none in separation.
+    zeroed: a quarter to a third of a training step on a CPU. Kept, they may lie in the way of larger ones: in training
+    up to 70 % more memory was measured, in separation none (docs/performance.md).
     """
     # macOS's and musl's C libraries have no mallopt
     if mallopt := sys.platform == "linux" and getattr(ctypes.CDLL(None), "mallopt", None):

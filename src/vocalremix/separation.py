@@ -112,12 +112,16 @@ class Separator:
         """The target in a mixture at the model's sample rate; both `(channels, samples)` float32.
 
         Any number of samples from one. A tensor gives a tensor on the same device. A model that returns its input
-        gives the waveform back to 1e-6: overlapping chunks are divided by the sum of the windows that really fall on
-        each sample (the seed's code divides by chunk/hop, which stops a perfect model at 21 dB). Besides input and
-        output, memory holds one batch. `progress` shows a bar over chunks. Raises InputError for any other shape.
+        gives the waveform back to 1e-6, at hops of 0.05 s or more: overlapping chunks are divided by the sum of the
+        windows that really fall on each sample (the seed's code divides by chunk/hop, which stops a perfect model at
+        21 dB). Besides input and output, memory holds one batch. `progress` shows a bar over chunks.
+
+        Raises InputError for any other shape, and where the model's estimate is not finite.
         """
         if isinstance(waveform, torch.Tensor):
-            return torch.from_numpy(self.separate(waveform.detach().cpu().numpy(), progress)).to(waveform.device)
+            return torch.from_numpy(self.separate(waveform.detach().float().cpu().numpy(), progress)).to(
+                waveform.device
+            )
         if waveform.ndim != 2 or waveform.size == 0:
             raise InputError(f"expected a waveform (channels, samples) with samples, got shape {waveform.shape}")
         pieces = self.stream([np.asarray(waveform, np.float32)])
@@ -178,6 +182,8 @@ class Separator:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             estimate = self.model(torch.from_numpy(whole).to(self.device))
         waveforms: Waveform = estimate.float().cpu().numpy()
+        if not np.isfinite(waveforms).all():
+            raise InputError("the model's estimate is not finite: its weights are damaged, or the song holds NaN")
         return waveforms
 
 
