@@ -119,9 +119,8 @@ class Separator:
         Raises InputError for any other shape, and where the model's estimate is not finite.
         """
         if isinstance(waveform, torch.Tensor):
-            return torch.from_numpy(self.separate(waveform.detach().float().cpu().numpy(), progress)).to(
-                waveform.device
-            )
+            array = waveform.detach().float().cpu().numpy()
+            return torch.from_numpy(self.separate(array, progress)).to(waveform.device)
         if waveform.ndim != 2 or waveform.size == 0:
             raise InputError(f"expected a waveform (channels, samples) with samples, got shape {waveform.shape}")
         pieces = self.stream([np.asarray(waveform, np.float32)])
