@@ -14,8 +14,18 @@ from statsmodels.stats.multitest import multipletests
 
 from vocalremix.params import Cell
 from vocalremix.report import write_report
-from vocalremix.report.questions import ASKED, FINAL, FINE_TUNING, INTERACTION, THRESHOLD, Question, ask
+from vocalremix.report.questions import (
+    ASKED,
+    FINAL,
+    FINE_TUNING,
+    INTERACTION,
+    SETTING_BY_SETTING,
+    THRESHOLD,
+    Question,
+    ask,
+)
 from vocalremix.report.study import METRICS, USDR, read_study
+from vocalremix.statistics import crossed_test
 
 SPEECH = ASKED["speech_remix_prob"]
 
@@ -60,14 +70,22 @@ def test_what_one_sweep_of_speech_can_answer(reported: FakeStudy) -> None:
 def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStudy) -> None:
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], data_fraction=[0.4, 1], seed=[1, 2, 3]).write()
     questions = asked(study)
-    assert list(questions)[:3] == [SPEECH, ASKED["data_fraction"], INTERACTION]
+    each = {axis: f"{title} {SETTING_BY_SETTING}" for axis, title in ASKED.items()}
+    shares = ASKED["data_fraction"]
+    assert list(questions)[:5] == [SPEECH, each["speech_remix_prob"], shares, each["data_fraction"], INTERACTION]
+    assert [question.is_detail for question in questions.values()][:5] == [False, True, False, True, False]
 
     def gains(fraction: float) -> np.ndarray:
         names = [[f"sweep/{Cell(p, 0.8, fraction, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
         with_speech, without = ([usdr(study, name) for name in row] for row in names)
         return np.subtract(with_speech, without)
 
-    few, many = questions[SPEECH].comparisons
+    (speech,) = questions[SPEECH].comparisons
+    assert (speech.subject, speech.baseline) == ("speech_remix_prob 0.5 on average over data_fraction", "0")
+    pooled = crossed_test(((gains(0.4) + gains(1)) / 2).T)
+    effect = speech.effects[USDR]
+    assert (effect.difference, effect.p_value) == pytest.approx((pooled.difference, pooled.p_value))
+    few, many = questions[each["speech_remix_prob"]].comparisons
     assert (few.subject, few.baseline) == ("speech_remix_prob 0.5 at data_fraction 0.4", "0")
     for comparison, fraction in ((few, 0.4), (many, 1)):
         effect = comparison.effects[USDR]
@@ -75,7 +93,7 @@ def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStud
         assert (effect.n_songs, effect.n_seeds) == (len(SONGS), 3)
     (interaction,) = questions[INTERACTION].comparisons
     assert interaction.effects[USDR].difference == pytest.approx((gains(0.4) - gains(1)).mean())
-    (less_data, _) = questions[ASKED["data_fraction"]].comparisons
+    (less_data, _) = questions[each["data_fraction"]].comparisons
     assert (less_data.subject, less_data.baseline) == ("data_fraction 0.4 at speech_remix_prob 0", "1")
     assert questions[FINE_TUNING].comparisons[0].effects[USDR].n_seeds == 3
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import pandas as pd
 
@@ -30,6 +32,7 @@ ASKED = {
     "mix_prob": "What does classic remixing do?",
     "data_fraction": "What do more songs buy?",
 }
+SETTING_BY_SETTING = "Setting by setting"
 INTERACTION = "Does speech help more where songs are scarce?"
 FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
 FINAL = "Do the final trainings beat the initial checkpoint?"
@@ -66,6 +69,8 @@ class Question:
 
     title: str
     comparisons: Sequence[Comparison]
+    is_detail: bool = False
+    """Whether the question before it sums this one up."""
 
     @property
     def note(self) -> str:
@@ -97,7 +102,7 @@ def ask(study: Study) -> list[Question]:
     """
     settings = _by_settings(study)
     best = settings[study.best_cell.without_seed]
-    asked = [_axis(study, settings, axis) for axis in SETTINGS if axis in study.swept_axes]
+    asked = [question for axis in SETTINGS if axis in study.swept_axes for question in _axis(study, settings, axis)]
     if {"speech_remix_prob", "data_fraction"} <= set(study.swept_axes):
         asked.append(_interaction(study, settings))
     asked.append(_question(FINE_TUNING, [("the best cell", "initial", _gains(best, study.initial))]))
@@ -154,7 +159,7 @@ def effects_table(questions: Iterable[Question]) -> Table:
     return Table("effects", "All comparisons", caption, rows)
 
 
-def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]]) -> Question:
+def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]], is_detail: bool = False) -> Question:
     effects: list[dict[Metric, Effect]] = [{} for _ in comparisons]
     for metric in METRICS:
         scored = [(index, entry[2][metric]) for index, entry in enumerate(comparisons)]
@@ -169,21 +174,34 @@ def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]]) -
             for (subject, baseline, _), of_metrics in zip(comparisons, effects, strict=True)
             if of_metrics
         ],
+        is_detail,
     )
 
 
-def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> Question:
-    """Each value of an axis against the least remixing, or against all songs, with the other axes as they are."""
+def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> list[Question]:
+    """Each value of an axis against the least remixing, or against all songs.
+
+    Where other axes vary too, first on average over them, then at each of their values.
+    """
     values = getattr(study.settings.params.sweep, axis)
     base = max(values) if axis == "data_fraction" else min(values)
-    comparisons = []
+    others = [other for other in SETTINGS if other != axis and other in study.swept_axes]
+    by_value: dict[float, list[Differences]] = {}
+    each = []
     for cell, runs in settings.items():
-        if getattr(cell, axis) != base:
-            others = [other for other in SETTINGS if other != axis and other in study.swept_axes]
+        if (value := getattr(cell, axis)) != base:
             where = "".join(f" at {other} {getattr(cell, other):g}" for other in others)
             differences = _gains(runs, *settings[replace(cell, **{axis: base})])
-            comparisons.append((f"{axis} {getattr(cell, axis):g}{where}", f"{base:g}", differences))
-    return _question(ASKED[axis], comparisons)
+            by_value.setdefault(value, []).append(differences)
+            each.append((f"{axis} {value:g}{where}", f"{base:g}", differences))
+    if not others:
+        return [_question(ASKED[axis], each)]
+    over = " and ".join(others)
+    pooled = [
+        (f"{axis} {value:g} on average over {over}", f"{base:g}", _mean(of_value))
+        for value, of_value in by_value.items()
+    ]
+    return [_question(ASKED[axis], pooled), _question(f"{ASKED[axis]} {SETTING_BY_SETTING}", each, is_detail=True)]
 
 
 def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
@@ -226,6 +244,11 @@ def _gains(runs: Sequence[Run], *baselines: Run) -> Differences:
         )
         for metric in METRICS
     }
+
+
+def _mean(of_settings: Sequence[Differences]) -> Differences:
+    """Over settings, song by song and seed by seed."""
+    return {metric: reduce(add, [one[metric] for one in of_settings]) / len(of_settings) for metric in METRICS}
 
 
 def _above(runs: Sequence[Run]) -> Differences:
