@@ -40,7 +40,7 @@ class Effect:
     `method` says how the interval was made: "song bootstrap" (BCa), "paired t", "songs and seeds" (crossed random
     effects) or "" where there is none. `adjusted_p` is Holm's over the family of `n_compared` comparisons that the
     effect was tested with, see `adjust`. `spread`: the standard deviations in dB that `songs_needed` plans with, None
-    where they are unknown.
+    where songs do not differ or are too few to tell how much.
     """
 
     difference: float
@@ -69,18 +69,13 @@ class Effect:
             return "unknown"
         return "up" if self.difference > 0 else "down"
 
-    @property
-    def can_plan(self) -> bool:
-        """Whether enough is known of how songs differ to say how many are needed."""
-        return self.spread is not None and self.n_songs >= FEWEST_SONGS_TO_PLAN
-
     @cached_property
     def songs_needed(self) -> int | None:
         """Songs for a difference of 0.25 dB to be found 4 times out of 5 beside as many other comparisons.
 
-        None where that cannot be planned, and where no number of songs is enough because the seeds differ too much.
+        None where there is no `spread`, and where no number of songs is enough because the seeds differ too much.
         """
-        if self.spread is None or not self.can_plan:
+        if self.spread is None:
             return None
         # the level of Holm's first step
         return songs_needed(RELEVANT_DB, **self.spread, n_seeds=self.n_seeds, alpha=ALPHA / self.n_compared)
@@ -125,23 +120,21 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     known = replace(unknown, wilcoxon_p_value=paired.wilcoxon_p_value, cohens_d=paired.cohens_d)
     if n_seeds > 1:
         crossed = crossed_test(scored)
-        spread = dict(song_std=crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std)
         return replace(
             known,
             confidence_interval=crossed.confidence_interval,
             method="songs and seeds",
             p_value=crossed.p_value,
             adjusted_p=crossed.p_value,
-            spread=spread if crossed.song_std + crossed.residual_std > 0 else None,
+            spread=_spread(n_songs, crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std),
         )
-    song_std = float(np.std(song_means, ddof=1))
     return replace(
         known,
         confidence_interval=song_interval(song_means),
         method="song bootstrap" if n_songs >= FEWEST_SONGS_TO_DRAW else "paired t",
         p_value=paired.p_value,
         adjusted_p=paired.p_value,
-        spread={"song_std": song_std} if song_std > 0 else None,
+        spread=_spread(n_songs, float(np.std(song_means, ddof=1))),
     )
 
 
@@ -172,6 +165,14 @@ def song_interval(
     standard_error = math.sqrt(n_songs / (n_songs - 1) * float(np.sum(of_songs**2))) / len(scores)
     half_width = float(stats.t.isf((1 - CONFIDENCE) / 2, n_songs - 1)) * standard_error
     return ConfidenceInterval(mean - half_width, mean + half_width)
+
+
+def _spread(
+    n_songs: int, song_std: float, *, seed_std: float = 0, residual_std: float = 0
+) -> Mapping[str, float] | None:
+    if n_songs < FEWEST_SONGS_TO_PLAN or song_std + residual_std == 0:
+        return None
+    return dict(song_std=song_std, seed_std=seed_std, residual_std=residual_std)
 
 
 def adjust(effects: Sequence[Effect]) -> list[Effect]:
@@ -205,7 +206,7 @@ def size(effect: Effect) -> str:
 def what_is_known(effect: Effect) -> str:
     """Of an effect that is not supported: difference, evidence and, where that can be planned, what it would take."""
     needed = ""
-    if effect.can_plan and effect.songs_needed is None:
+    if effect.spread and effect.songs_needed is None:
         needed = f"; to find {RELEVANT_DB:g} dB takes more seeds, on any number of songs"
     elif effect.songs_needed and effect.songs_needed > effect.n_songs:
         needed = f"; to find {RELEVANT_DB:g} dB takes about {effect.songs_needed:,} songs"

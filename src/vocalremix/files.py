@@ -13,8 +13,8 @@ def publish(path: Path) -> Iterator[Path]:
 
     The block decides whether it makes a file or a folder. What was at `path` before is replaced; when the
     block raises, nothing is left behind and `path` is as it was. A link to a folder stays, and the folder behind it is
-    replaced. What a process killed on the spot left behind is
-    removed by the next to write `path`, so there may be one writer of a path at a time.
+    replaced. What a process killed on the spot left behind is removed by the next to write `path`, so there may be one
+    writer of a path at a time.
     """
     path = path.resolve() if path.is_dir() else path.absolute()  # "." has no name
     partial = path.with_name(f".{path.name}.partial")

@@ -79,8 +79,9 @@ class SequenceRNN(nn.Module):
         """Returns the shape of `z`."""
         x = self.norm(z.flatten(1, 2))
         n_sequences = x.shape[1]
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and n_sequences > ONEDNN_BLOCK:
-            x = functional.pad(x, (0, 0, 0, -n_sequences % ONEDNN_MULTIPLE))
+        n_spare = -n_sequences % ONEDNN_MULTIPLE if n_sequences > ONEDNN_BLOCK else 0
+        if n_spare and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            x = functional.pad(x, (0, 0, 0, n_spare))
         sequences, _ = self.rnn(x)
         return torch.add(z, self.fc(sequences)[:, :n_sequences].view_as(z))
 

@@ -37,12 +37,10 @@ INTERACTION = "Does speech help more where songs are scarce?"
 FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
 FINAL = "Do the final trainings beat the initial checkpoint?"
 THRESHOLD = f"Is the mean above 10 log10 5 = {THRESHOLD_DB:.2f} dB?"
+ONE_DRAW = "All seeds hear the same songs of a share: intervals say nothing of other songs to train on."
 NOTES = {
-    ASKED["data_fraction"]: (
-        "More songs are also more steps, for an epoch visits all of them. All seeds hear the same songs of a share: "
-        "intervals say nothing of other songs to train on."
-    ),
-    INTERACTION: "All seeds hear the same songs of a share: intervals say nothing of other songs to train on.",
+    ASKED["data_fraction"]: f"More songs are also more steps, for an epoch visits all of them. {ONE_DRAW}",
+    INTERACTION: ONE_DRAW,
     FINAL: (
         "Whole trainings, as in the thesis: beside static copies, train has its own mix_prob and more steps than "
         "initial, train_full also validation songs and more steps than train. What copies or songs add by themselves "
@@ -261,17 +259,19 @@ def _above(runs: Sequence[Run]) -> Differences:
 def _gain_sentence(comparison: Comparison, effect: Effect) -> str:
     subject, baseline, name = comparison.subject, comparison.baseline, HEADLINE.name
     if effect.is_supported:
-        side = "above" if effect.difference > 0 else "below"
-        return f"{subject}, in {name}, is {size(effect)} {side} {baseline}, {evidence(effect)}."
+        return f"{subject}, in {name}, is {_apart(effect)} {baseline}, {evidence(effect)}."
     return f"Cannot tell {subject} from {baseline}: {what_is_known(effect)}."
 
 
 def _level_sentence(subject: str, effect: Effect) -> str:
     name = HEADLINE.name
     if effect.is_supported:
-        side = "above" if effect.difference > 0 else "below"
-        return f"The mean {name} of {subject} is {size(effect)} {side} it, {evidence(effect)}."
+        return f"The mean {name} of {subject} is {_apart(effect)} it, {evidence(effect)}."
     return f"Cannot tell for {subject}: its mean {name} is {effect.difference:+.2f} dB from it, {evidence(effect)}."
+
+
+def _apart(effect: Effect) -> str:
+    return f"{size(effect)} {'above' if effect.difference > 0 else 'below'}"
 
 
 def _capital(sentence: str) -> str:

@@ -1,5 +1,6 @@
 """All that a report is made from: the trainings of one study and their scores, read from disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,6 +110,13 @@ def _best(cells: dict[Cell, Run]) -> Cell:
 
     Of several seeds, their mean chooses the settings, and the first seed stands for them.
     """
+    valid_db = mean_valid_db(cells)
+    best = max(valid_db, key=valid_db.__getitem__)
+    return next(cell for cell in cells if cell.without_seed == best)
+
+
+def mean_valid_db(cells: Mapping[Cell, Run]) -> dict[Cell, float]:
+    """The mean validation uSDR over the seeds of each setting; InputError where a cell has none."""
     valid_db: dict[Cell, list[float]] = {}
     for cell, run in cells.items():
         if "best_valid_usdr_db" not in run.metadata:
@@ -117,8 +125,7 @@ def _best(cells: dict[Cell, Run]) -> Cell:
                 "name some in the profile's corpus.music.valid"
             )
         valid_db.setdefault(cell.without_seed, []).append(float(run.metadata["best_valid_usdr_db"]))
-    best = max(valid_db, key=lambda settings: sum(valid_db[settings]) / len(valid_db[settings]))
-    return next(cell for cell in cells if cell.without_seed == best)
+    return {settings: sum(of_seeds) / len(of_seeds) for settings, of_seeds in valid_db.items()}
 
 
 def _scores(folder: Path, system: str = "model") -> Scores:

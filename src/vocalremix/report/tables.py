@@ -9,7 +9,7 @@ from vocalremix.effects import FEWEST_SONGS_TO_DRAW, paired_effect
 from vocalremix.metrics import AVERAGES, aggregate
 from vocalremix.params import Cell
 from vocalremix.report.published import N_SONGS, N_WINDOWS, PUBLISHED
-from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study
+from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study, mean_valid_db
 from vocalremix.report.table import Row, Table, Value
 from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test
 
@@ -207,8 +207,8 @@ def _compute(study: Study) -> Table:
     rows.append({**dict.fromkeys(rows[0]), **total})
     caption = (
         "Best epoch: by validation, counted from 1. Device hours: wall time of the epochs, validation included, times "
-        "devices; cost at price_per_gpu_hour where the profile "
-        "sets one. The thesis: 288 GPU hours in all, 427 dollars in its last month (5.1)."
+        "devices; cost at price_per_gpu_hour where the profile sets one. The thesis: 288 GPU hours in all, 427 dollars "
+        "in its last month (5.1)."
     )
     return Table("compute", "Time and cost", caption, rows)
 
@@ -265,15 +265,12 @@ def _best_epoch(run: Run) -> int | None:
 
 def _chosen(study: Study) -> str:
     """The best cell and why it was chosen."""
-    settings = study.best_cell.without_seed
-    valid_db = [
-        float(run.metadata["best_valid_usdr_db"]) for cell, run in study.cells.items() if cell.without_seed == settings
-    ]
-    mean_db = f"{sum(valid_db) / len(valid_db):.2f} dB"
-    if len(valid_db) == 1:
+    mean_db = f"{mean_valid_db(study.cells)[study.best_cell.without_seed]:.2f} dB"
+    n_seeds = len(study.settings.params.sweep.seed)
+    if n_seeds == 1:
         return f"{_cell(study.best_cell)}, the cell of the sweep with the highest validation uSDR ({mean_db})"
     return (
-        f"{_cell(study.best_cell)}, the first of {len(valid_db)} seeds of the settings with the highest mean "
+        f"{_cell(study.best_cell)}, the first of {n_seeds} seeds of the settings with the highest mean "
         f"validation uSDR ({mean_db}; the sentences on what the data support are about all of them)"
     )
 
