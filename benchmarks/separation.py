@@ -23,9 +23,9 @@ from vocalremix.audio import SAMPLE_RATE, Waveform
 from vocalremix.corpus.demo.song import plan_song
 from vocalremix.corpus.demo.stems import make_stems
 from vocalremix.metrics import usdr
-from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.models.registry import build
 from vocalremix.separation import CHUNK_SAMPLES, Separator
 
 ROOT = Path(__file__).resolve().parents[1]

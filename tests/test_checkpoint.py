@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vocalremix.checkpoint import export_amanteur, import_amanteur, load, load_initial, read_metadata, save
 from vocalremix.errors import InputError
-from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.bsrnn import BandSplitRNN
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.models.registry import build
 
 TINY = {
     "n_fft": 256,

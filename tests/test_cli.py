@@ -16,8 +16,8 @@ import torch
 from vocalremix import checkpoint
 from vocalremix.cli import main
 from vocalremix.comparison import OUTPUTS
-from vocalremix.models import build
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.models.registry import build
 
 ROOT = Path(__file__).resolve().parents[1]
 

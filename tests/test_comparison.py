@@ -26,7 +26,7 @@ from vocalremix.errors import InputError
 from vocalremix.estimates import find_estimates
 from vocalremix.evaluation import evaluate
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS
-from vocalremix.models import build
+from vocalremix.models.registry import build
 from vocalremix.separation import Separator
 from vocalremix.tracking import Store, open_run
 

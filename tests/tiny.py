@@ -13,9 +13,9 @@ from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.compute import choose_devices
 from vocalremix.dataset import RemixDataset, ValidationDataset
 from vocalremix.errors import one_line_errors
-from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.models.registry import build
 from vocalremix.params import Common, Compute, Phase
 from vocalremix.training import fit
 

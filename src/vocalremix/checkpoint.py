@@ -16,11 +16,11 @@ from torch import Tensor
 
 from vocalremix.errors import InputError
 from vocalremix.files import publish
-from vocalremix.models import build
 from vocalremix.models.bands import band_edges
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.bsrnn import BandSplitRNN, BandSplitSeparator
 from vocalremix.models.configs import ModelConfig
+from vocalremix.models.registry import build
 from vocalremix.params import Target
 
 WEIGHTS = "model.safetensors"

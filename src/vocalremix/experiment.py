@@ -21,8 +21,8 @@ from vocalremix.dataset import RemixDataset, ValidationDataset, read_utterances,
 from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.lock import only_one
-from vocalremix.models import build
 from vocalremix.models.base import SeparationModel
+from vocalremix.models.registry import build
 from vocalremix.params import Common, Phase, Settings
 from vocalremix.tracking import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.windows import read_windows
