@@ -116,7 +116,11 @@ def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDat
         mix_prob=MIX_PROB,
         speech_remix_prob=speech_remix_prob,
         target_scaling="matched",
+        snr_db=(-5, 15),
+        gain_prob=0.5,
+        gain_db=(-10, 10),
         seed=SEED,
+        training="benchmark",
     )
     return TextbookLoader(root, dataset), dataset
 

@@ -1,4 +1,4 @@
-"""Stage overfit: whether the model can learn 12 seconds by heart (thesis 5.3)."""
+"""Stage overfit: whether the model can learn three windows of one song by heart (thesis 5.3)."""
 
 from layout import stage
 from trainings import run

@@ -79,8 +79,11 @@ def build(corpus: Path, windows: pd.DataFrame) -> Build:
             "mix_prob": 0.0,
             "speech_remix_prob": 0.0,
             "target_scaling": "matched",
+            "snr_db": (-5, 15),
             "gain_prob": 0.0,
+            "gain_db": (-10, 10),
             "seed": 5,
+            "training": "sweep",
         }
         return RemixDataset(**options | changes)
 
@@ -271,7 +274,7 @@ def test_speech_example_follows_algorithm_1(corpus: Path, build: Build, scaling:
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_change_nothing(build: Build, n_workers: int) -> None:
     examples = build(mix_prob=0.8, speech_remix_prob=0.5, gain_prob=0.5)
-    sampler = EpochSampler(len(examples), global_batch=5, seed=1)
+    sampler = EpochSampler(examples, global_batch=5)
     sampler.set_epoch(2)
     alone, shared = (list(DataLoader(examples, 5, sampler=sampler, num_workers=n)) for n in (0, n_workers))
     assert len(alone) == len(shared) == 2
@@ -324,11 +327,12 @@ def test_validation_leaves_out_crops_without_the_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_examples", [12, 29, 5])
-def test_processes_share_the_global_batches_of_one(n_examples: int) -> None:
+def test_processes_share_the_global_batches_of_one(build: Build, n_examples: int) -> None:
     global_batch = 6
+    examples = build(windows=table(*(("train", "A", "", start) for start in range(n_examples))))
 
     def batches(rank: int, world: int) -> list[list[tuple[int, int]]]:
-        sampler = EpochSampler(n_examples, global_batch, seed=3, rank=rank, world=world)
+        sampler = EpochSampler(examples, global_batch, rank=rank, world=world)
         sampler.set_epoch(4)
         keys, size = list(sampler), global_batch // world
         assert len(keys) == len(sampler)
@@ -345,20 +349,47 @@ def test_processes_share_the_global_batches_of_one(n_examples: int) -> None:
         assert together == [sorted(batch) for batch in alone]
 
 
-def test_order_follows_from_seed_and_epoch() -> None:
-    def order(seed: int, epoch: int, shuffle: bool = True) -> list[int]:
-        sampler = EpochSampler(50, 1, seed, shuffle=shuffle)
+def test_order_follows_from_seed_training_and_epoch(build: Build) -> None:
+    windows = table(*(("train", "A", "", start) for start in range(50)))
+
+    def order(seed: int, training: str, epoch: int) -> tuple[int, ...]:
+        sampler = EpochSampler(build(windows=windows, seed=seed, training=training), 1)
         sampler.set_epoch(epoch)
-        return [index for _, index in sampler]
+        return tuple(index for _, index in sampler)
 
-    assert order(1, 0) == order(1, 0)
-    assert sorted(order(1, 0)) == order(1, 0, shuffle=False) == list(range(50))
-    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    assert order(1, "sweep", 0) == order(1, "sweep", 0)
+    assert sorted(order(1, "sweep", 0)) == list(range(50))
+    assert (
+        len({order(seed, name, epoch) for seed in range(3) for name in ("sweep", "train") for epoch in range(3)}) == 18
+    )
 
 
-def test_sampler_refuses_batches_that_cannot_be_shared() -> None:
+def test_fine_tuning_does_not_meet_the_examples_of_the_initial_training_again(build: Build) -> None:
+    """Of one seed, as few draws coincide between two trainings as between two seeds."""
+
+    def draws(seed: int, training: str) -> list[tuple[Any, ...]]:
+        examples = build(seed=seed, training=training, gain_prob=1.0, mix_prob=0.8)
+        return [examples.draw((epoch, index))[:-1] for epoch in range(40) for index in range(len(examples))]
+
+    initial, cell, other_seed = draws(42, "initial"), draws(42, "sweep"), draws(43, "sweep")
+    assert not set(initial) & set(cell) and not set(cell) & set(other_seed)
+    slack = WINDOW_SAMPLES - CROP_SAMPLES
+    for first, second in ((initial, cell), (cell, other_seed)):
+        offsets = [a[0] == b[0] for a, b in zip(first, second, strict=True)]
+        remixed = [a[1] == b[1] for a, b in zip(first, second, strict=True)]
+        assert np.mean(offsets) == pytest.approx(1 / (slack + 1), abs=0.03)
+        assert np.mean(remixed) == pytest.approx(0.8**2 + 0.2**2, abs=0.1)
+
+
+def test_cells_of_one_seed_meet_the_same_examples(build: Build) -> None:
+    """So that a difference between cells comes from the remix alone."""
+    few, many = (build(speech_remix_prob=share, mix_prob=0.8).draw((3, 5)) for share in (0.2, 1.0))
+    assert few[:3] == many[:3] and few.snr_db == many.snr_db
+
+
+def test_sampler_refuses_batches_that_cannot_be_shared(build: Build) -> None:
     with pytest.raises(ValueError, match="global batch of 5 cannot be shared by 2"):
-        EpochSampler(10, 5, 0, world=2)
+        EpochSampler(build(), 5, world=2)
 
 
 def test_song_subsets_are_nested() -> None:

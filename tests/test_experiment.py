@@ -23,6 +23,7 @@ from vocalremix.tracking import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 TAGS = {"git.commit": "0" * 40}
+STEP_S = 0.5
 
 
 def settings(**compute: Any) -> Settings:
@@ -30,7 +31,7 @@ def settings(**compute: Any) -> Settings:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     profile = yaml.safe_load((ROOT / "profiles/demo.yaml").read_text())
     profile |= {"model": tiny.CONFIG.model_dump(), "workers": 0}
-    profile["sad"] |= {"window_s": tiny.WINDOW_S, "step_s": 0.5}
+    profile["sad"] |= {"window_s": tiny.WINDOW_S, "step_s": STEP_S}
     profile["separation"]["hop_s"] = 0.1
     profile["training"]["common"] = tiny.COMMON.model_dump()
     profile["compute"] |= compute
@@ -66,20 +67,20 @@ def seen(windows: pd.DataFrame) -> set[tuple[str, str]]:
 
 def test_a_copy_follows_its_song_and_never_crosses_into_training(data: Data) -> None:
     """The author's final run trained on copies of validation songs (FACTS: leak)."""
-    training, validation = select_windows(recipe(), data)
+    training, validation = select_windows(recipe(), data, STEP_S)
     assert seen(training) == {(song, copy) for song in "ABC" for copy in ("", "shift_+1")}
     assert seen(validation) == {("D", "")}, "validation is on the songs themselves"
     assert len(training) == 3 * (4 + 3)
 
 
 def test_the_full_training_takes_the_validation_songs_and_validates_on_none(data: Data) -> None:
-    training, validation = select_windows(recipe(parts=("train", "valid")), data)
+    training, validation = select_windows(recipe(parts=("train", "valid")), data, STEP_S)
     assert {song for song, _ in seen(training)} == set("ABCD")
     assert validation.empty
 
 
 def test_a_share_of_the_songs_takes_their_copies_along(data: Data) -> None:
-    training, validation = select_windows(recipe(data_fraction=0.3), data)
+    training, validation = select_windows(recipe(data_fraction=0.3), data, STEP_S)
     ((song,), copies) = set(training.song), set(training["copy"])
     assert song in "ABC"
     assert copies == {"", "shift_+1"}
@@ -88,19 +89,35 @@ def test_a_share_of_the_songs_takes_their_copies_along(data: Data) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_cell_of_any_seed_hears_the_songs_its_initial_checkpoint_heard(data: Data, seed: int) -> None:
-    heard, _ = select_windows(recipe(data_fraction=0.3, songs_seed=42), data)
-    cell, _ = select_windows(recipe(data_fraction=0.6, songs_seed=42, seed=seed), data)
+    heard, _ = select_windows(recipe(data_fraction=0.3, songs_seed=42), data, STEP_S)
+    cell, _ = select_windows(recipe(data_fraction=0.6, songs_seed=42, seed=seed), data, STEP_S)
     assert set(heard.song) < set(cell.song)
 
 
 def test_overfit_is_three_windows_in_a_row_of_one_song(data: Data) -> None:
-    training, validation = select_windows(recipe(overfit=True), data)
+    training, validation = select_windows(recipe(overfit=True), data, STEP_S)
     assert validation[["song", "start_sample"]].values.tolist() == [["A", 0], ["A", 22050], ["A", 44100]]
     assert training.drop_duplicates().equals(validation)
 
 
+@pytest.mark.parametrize(("starts", "first"), [((0, 2, 4, 6), None), ((0, 2, 3, 4, 6), 2), ((0, 1, 3, 4, 5), 3)])
+def test_overfit_windows_follow_by_the_step_of_the_index(
+    data: Data, starts: tuple[int, ...], first: int | None
+) -> None:
+    """Salient windows two steps apart are no windows in a row, also where a song has no closer ones."""
+    step = round(STEP_S * 44100)
+    rows = [("train", "A", "", start * step) for start in starts]
+    pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"]).to_csv(data.windows, index=False)
+    if first is None:
+        with pytest.raises(InputError, match="no training song has three salient windows in a row"):
+            select_windows(recipe(overfit=True), data, STEP_S)
+        return
+    _, excerpt = select_windows(recipe(overfit=True), data, STEP_S)
+    assert excerpt.start_sample.tolist() == [step * (first + n) for n in range(3)]
+
+
 def test_overfit_fills_any_batch(data: Data) -> None:
-    training, validation = select_windows(recipe(overfit=True), data, batch=50)
+    training, validation = select_windows(recipe(overfit=True), data, STEP_S, batch=50)
     assert len(training) == 51
     assert training.drop_duplicates().equals(validation)
 
@@ -123,7 +140,7 @@ def test_overfit_needs_three_windows_in_a_row(data: Data, tmp_path: Path) -> Non
     windows = pd.read_csv(data.windows, keep_default_na=False)
     windows[windows.start_sample != 22050].query("start_sample < 66150").to_csv(data.windows, index=False)
     with pytest.raises(InputError, match="no training song has three salient windows in a row"):
-        select_windows(recipe(overfit=True), data)
+        select_windows(recipe(overfit=True), data, STEP_S)
 
 
 def test_a_training_leaves_a_checkpoint_that_loads_and_says_where_it_comes_from(data: Data, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
     (root / "profiles/thesis.yaml").write_text((ROOT / "profiles/thesis.yaml").read_text())
     settings = load(root)
     training = settings.profile.training
-    common = {"batch_size": 5, "accumulate": 1, "clip_norm": 5, "ema_decay": 0.9999, "patience": 10}
+    common = {"batch_size": 5, "accumulate": 1, "clip_norm": 5, "ema_decay": 0.9999, "ema_examples": 5, "patience": 10}
     assert training.common.model_dump() == common
     assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [
         (30, 1.2e-3),
@@ -140,4 +140,6 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
     assert training.train[0].epochs == 100
     assert [cell.speech_remix_prob for cell in settings.params.sweep.cells()] == [0, 0.1, 0.2, 0.3, 0.5, 1]
     assert settings.params.mix_prob == 0.8
+    assert settings.params.speech_snr_db == (-5, 15)
+    assert (settings.params.gain_prob, settings.params.gain_db) == (0.5, (-10, 10))
     assert settings.profile.initial.mix_prob == 0.25

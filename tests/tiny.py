@@ -32,7 +32,7 @@ CONFIG = BSRNNConfig(
 )
 WINDOW_S = 0.5
 SCHEDULE = (Phase(epochs=2, learning_rate=1e-2, decay=0.9), Phase(epochs=1, learning_rate=5e-3))
-COMMON = Common(batch_size=2, clip_norm=0.05, ema_decay=0.8, patience=10)
+COMMON = Common(batch_size=2, clip_norm=0.05, ema_decay=0.8, ema_examples=4, patience=10)
 
 
 def write_music(root: Path) -> pd.DataFrame:
@@ -60,7 +60,11 @@ def datasets(music: Path, windows: pd.DataFrame, n_valid: int = 4) -> tuple[Remi
         mix_prob=0.5,
         speech_remix_prob=0,
         target_scaling="matched",
+        snr_db=(-5, 15),
+        gain_prob=0.5,
+        gain_db=(-10, 10),
         seed=7,
+        training="tiny",
     )
     valid = windows[windows.part == "valid"][:n_valid]
     return training, ValidationDataset(music, valid, "vocals", CONFIG.chunk_samples, WINDOW_S)
@@ -102,7 +106,6 @@ def main() -> None:
             common=COMMON.model_copy(update={"batch_size": options.batch_size, "accumulate": options.accumulate}),
             devices=choose_devices(Compute(accelerator="cpu", devices=options.devices, precision="32")),
             workers=options.workers,
-            seed=7,
             scratch=options.root / "scratch",
             name="tiny",
             on_epoch=lambda row: print(json.dumps(row), flush=True),

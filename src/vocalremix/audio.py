@@ -23,8 +23,8 @@ from vocalremix.errors import InputError
 
 SAMPLE_RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
-FLOOR = 1e-3
-"""RMS, of full scale 1, up to which the target counts as silent in a part of a window."""
+RMS_FLOOR = 1e-3
+"""Of full scale 1: up to this RMS, the target counts as silent in a part of a window."""
 # torchaudio holds a filter for every phase, gigabytes of them between rates such as 44,101 and 44,100 Hz
 MAX_SINC_PHASES = 1000
 # torchaudio's filter reaches 6 samples of the lower rate to both sides, scipy's 10

@@ -1,6 +1,7 @@
-"""Windows on disk -> training examples, each reproducible from (seed, epoch, index) alone."""
+"""Windows on disk -> training examples, each reproducible from (seed, training, epoch, index) alone."""
 
 import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vocalremix.audio import FLOOR, SAMPLE_RATE, STEMS, map_pcm16
+from vocalremix.audio import RMS_FLOOR, SAMPLE_RATE, STEMS, map_pcm16
 from vocalremix.errors import InputError
 from vocalremix.params import TargetScaling
 from vocalremix.remix import classic_remix, mix, peak, speech_remix
@@ -53,10 +54,10 @@ class Draws(NamedTuple):
 class RemixDataset(Dataset[Example]):
     """Training examples: a random crop of each window, remixed by chance (FACTS "Training examples", thesis 4.4).
 
-    An example is asked for by its key `(epoch, index)` and depends on nothing but the seed and that key: not on
-    workers, processes, or what was read before. Its random values are independent of one another and always drawn,
-    wanted or not, so a change of one probability leaves all other decisions of an example as they were, and a
-    higher probability remixes the same examples and some more.
+    An example is asked for by its key `(epoch, index)` and depends on nothing but the seed, the training's name and
+    that key: not on workers, processes, or what was read before. Its random values are independent of one another and
+    always drawn, wanted or not, so a change of one probability leaves all other decisions of an example as they were,
+    and a higher probability remixes the same examples and some more.
 
     - Target and other stems come from window `index`; with probability `mix_prob`, each of the other three comes
       from a window drawn uniformly from the whole table instead, of any song and any copy.
@@ -82,10 +83,11 @@ class RemixDataset(Dataset[Example]):
         mix_prob: float,
         speech_remix_prob: float,
         target_scaling: TargetScaling,
+        snr_db: tuple[float, float],
+        gain_prob: float,
+        gain_db: tuple[float, float],
         seed: int,
-        gain_prob: float = 0.5,
-        gain_db: tuple[float, float] = (-10, 10),
-        snr_db: tuple[float, float] = (-5, 15),
+        training: str,
     ):
         """Check the table and the headers of the files it names; no audio is read yet.
 
@@ -100,10 +102,11 @@ class RemixDataset(Dataset[Example]):
             mix_prob: probability of a classic remix.
             speech_remix_prob: probability of speech in the target's place.
             target_scaling: see vocalremix.remix.speech_remix.
-            seed: the seed of all draws.
+            snr_db: range of speech over accompaniment.
             gain_prob: probability of a gain.
             gain_db: range of the gain.
-            snr_db: range of speech over accompaniment.
+            seed, training: of all draws. Trainings of one seed but of other names draw independently; otherwise, one
+                that goes on from another's checkpoint would meet the same examples again.
 
         Raises:
             InputError: the table is empty or names files that are missing or damaged, a probability is outside
@@ -120,7 +123,7 @@ class RemixDataset(Dataset[Example]):
         self._target_scaling: TargetScaling = target_scaling
         self._mix_prob, self._speech_remix_prob, self._gain_prob = mix_prob, speech_remix_prob, gain_prob
         self._gain_db, self._snr_db = gain_db, snr_db
-        self._seed = seed
+        self._origin = (seed, zlib.crc32(training.encode()))
 
     def __len__(self) -> int:
         """The number of windows: an epoch visits each once."""
@@ -131,9 +134,13 @@ class RemixDataset(Dataset[Example]):
         epoch, index = key
         return f"{self._windows.describe(index)} (epoch {epoch}, example {index})"
 
+    def random(self, *key: int) -> np.random.Generator:
+        """The random numbers of a key; those of two integers are an example's."""
+        return np.random.default_rng((*self._origin, *key))
+
     def draw(self, key: Key) -> Draws:
         """The random values of an example."""
-        rng = np.random.default_rng((self._seed, *key))
+        rng = self.random(*key)
         return Draws(
             offset_samples=int(rng.integers(self._windows.slack_samples + 1)),
             is_remixed=bool(rng.random() < self._mix_prob),
@@ -177,7 +184,7 @@ class ValidationDataset(Dataset[Example]):
         """Arguments and errors are those of RemixDataset."""
         self._windows = _Windows(music, None, windows, target, crop_samples, window_s)
         rows = range(len(self._windows))
-        self._rows = [row for row in rows if self._read(row, target).square().mean().sqrt() > FLOOR] or list(rows)
+        self._rows = [row for row in rows if self._read(row, target).square().mean().sqrt() > RMS_FLOOR] or list(rows)
 
     def __len__(self) -> int:
         """The number of crops."""
@@ -197,20 +204,18 @@ class ValidationDataset(Dataset[Example]):
 class EpochSampler(Sampler[Key]):
     """The keys of one process's examples; together, the processes go through every global batch side by side.
 
-    An epoch has one order for all, from (seed, epoch). Its tail that does not fill a global batch is left out. Of
-    `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the processes
-    one each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th `global_batch`
-    examples, whatever `world` is, and training with more processes is the same training.
+    An epoch has one order for all, from (seed, training, epoch). Its tail that does not fill a global batch is left
+    out. Of `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the
+    processes one each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th
+    `global_batch` examples, whatever `world` is, and training with more processes is the same training.
     """
 
-    def __init__(
-        self, n_examples: int, global_batch: int, seed: int, *, rank: int = 0, world: int = 1, shuffle: bool = True
-    ) -> None:
+    def __init__(self, examples: RemixDataset, global_batch: int, *, rank: int = 0, world: int = 1) -> None:
         """Start at epoch 0. Raises ValueError where `world` does not divide `global_batch`."""
         if global_batch % world:
             raise ValueError(f"a global batch of {global_batch} cannot be shared by {world} processes alike")
-        self._n_examples, self._seed, self._shuffle = n_examples, seed, shuffle
-        self._n_used = n_examples // global_batch * global_batch
+        self._examples = examples
+        self._n_used = len(examples) // global_batch * global_batch
         self._rank, self._world = rank, world
         self._epoch = 0
 
@@ -224,10 +229,9 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         """Yields (epoch, index)."""
-        order, epoch = np.arange(self._n_examples), self._epoch
-        if self._shuffle:
-            # no example has this key, so the order shares no random numbers with one
-            order = np.random.default_rng((self._seed, epoch, self._n_examples)).permutation(order)
+        epoch, n_examples = self._epoch, len(self._examples)
+        # no example has this key, so the order shares no random numbers with one
+        order = self._examples.random(epoch, n_examples).permutation(n_examples)
         for index in order[: self._n_used][self._rank :: self._world].tolist():
             yield epoch, index
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from vocalremix import checkpoint, training
+from vocalremix import checkpoint, imports, training
 from vocalremix.audio import SAMPLE_RATE
 from vocalremix.compute import Devices, choose_devices
 from vocalremix.dataset import RemixDataset, ValidationDataset, read_utterances, training_songs
@@ -90,14 +90,15 @@ def train(
     Interrupted, it leaves `destination` untouched and goes on from its last epoch when called again. Raises
     InputError for data, checkpoints or hardware that do not fit. Waits while another process is at the same training.
     """
-    profile, target = settings.profile, settings.params.target
+    profile, params, target = settings.profile, settings.params, settings.params.target
     # three windows cannot be shared out (thesis 5.1: on a single GPU)
     one_device = {"devices": 1} if recipe.overfit else {}
     devices = choose_devices(profile.compute.model_copy(update=one_device))
-    # an average over thousands of steps would be of the first few of an overfit run's
+    # an overfit run takes few steps: an average over thousands would hold its first weights
     unaveraged = {"ema_decay": 0.0} if recipe.overfit else {}
     common = profile.training.common.model_copy(update=unaveraged)
-    train_windows, valid_windows = select_windows(recipe, data, common.batch_size * common.accumulate)
+    batch = common.batch_size * common.accumulate
+    train_windows, valid_windows = select_windows(recipe, data, profile.sad.step_s, batch)
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_initial(start, profile.model, target) if start else build(profile.model, target)
     if profile.compute.checkpoint_activations:
@@ -112,8 +113,12 @@ def train(
         window_s=profile.sad.window_s,
         mix_prob=recipe.mix_prob,
         speech_remix_prob=recipe.speech_remix_prob,
-        target_scaling=settings.params.speech_target_scaling,
+        target_scaling=params.speech_target_scaling,
+        snr_db=params.speech_snr_db,
+        gain_prob=params.gain_prob,
+        gain_db=params.gain_db,
         seed=recipe.seed,
+        training=recipe.stage,
     )
     validation = None
     if len(valid_windows):
@@ -125,7 +130,8 @@ def train(
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
     # threads decide the order of sums on a CPU only, and a job may go on where there are others
     decisive = description if devices.accelerator == "cpu" else description | {"cpu_threads": None}
-    scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code_digest()], model.state_dict())
+    code = imports.digest(imports.deciding_files(Path(__file__)))
+    scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
     sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None
     # two queued experiments of a fresh clone both need the initial checkpoint, say
@@ -142,7 +148,6 @@ def train(
             common=common,
             devices=devices,
             workers=profile.workers,
-            seed=recipe.seed,
             scratch=scratch,
             name=recipe.name,
             on_epoch=lambda row: run.log_metrics(row, step=int(row["epoch"])) if run else None,
@@ -175,18 +180,19 @@ def import_initial(
         run.log_file(destination, CHECKPOINT)
 
 
-def select_windows(recipe: Recipe, data: Data, batch: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+def select_windows(recipe: Recipe, data: Data, step_s: float, batch: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The windows a recipe trains on, static copies included, and those it is validated on.
 
     A copy follows its song: into `data_fraction` and into the part it belongs to. The overfit recipe trains and
-    validates on the first three windows in a row (12 s) of one training song (thesis 5.3), and goes over them
-    several times per epoch, which would be all start-up and validation otherwise, and until they fill one `batch`.
+    validates on the first three windows of one training song that follow one another by `step_s` (thesis 5.3: 12 s).
+    An epoch of it goes over them several times, at least until they fill one `batch`: of once it would spend most of
+    its time on start-up and validation.
     """
     windows = read_windows(data.windows)
     if recipe.overfit:
-        twelve_seconds = _three_in_a_row(windows[windows.part == "train"])
-        rounds = max(OVERFIT_ROUNDS, math.ceil(batch / len(twelve_seconds)))
-        return pd.concat([twelve_seconds] * rounds, ignore_index=True), twelve_seconds
+        excerpt = _three_in_a_row(windows[windows.part == "train"], round(step_s * SAMPLE_RATE))
+        rounds = max(OVERFIT_ROUNDS, math.ceil(batch / len(excerpt)))
+        return pd.concat([excerpt] * rounds, ignore_index=True), excerpt
     if data.copies:
         windows = pd.concat([windows, read_windows(data.copies / "windows.csv")], ignore_index=True)
     train_windows = windows[windows.part.isin(recipe.parts)]
@@ -196,12 +202,11 @@ def select_windows(recipe: Recipe, data: Data, batch: int = 1) -> tuple[pd.DataF
     return train_windows, windows[held_out].reset_index(drop=True)
 
 
-def _three_in_a_row(windows: pd.DataFrame) -> pd.DataFrame:
-    step = windows.groupby("song").start_sample.diff().min()
+def _three_in_a_row(windows: pd.DataFrame, step_samples: int) -> pd.DataFrame:
     for _, song in windows.groupby("song"):
         for first in range(len(song) - 2):
             three = song.iloc[first : first + 3]
-            if (three.start_sample.diff().dropna() == step).all():
+            if (three.start_sample.diff().dropna() == step_samples).all():
                 return three.reset_index(drop=True)
     raise InputError("overfit: no training song has three salient windows in a row; lower sad.step_s or add songs")
 
@@ -219,6 +224,9 @@ def _description(
     settings_in_use = {
         "target": settings.params.target,
         "speech_target_scaling": settings.params.speech_target_scaling,
+        "speech_snr_db": list(settings.params.speech_snr_db),
+        "gain_prob": settings.params.gain_prob,
+        "gain_db": list(settings.params.gain_db),
         "mix_prob": recipe.mix_prob,
         "speech_remix_prob": recipe.speech_remix_prob,
         "data_fraction": recipe.data_fraction,
@@ -266,14 +274,6 @@ def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFr
         size = {"speakers": utterances.speaker.nunique(), "utterances": len(utterances), "hours": round(hours, 3)}
         data_sets.append(data_set(data.speech, "training", utterances.to_csv(), size))
     return data_sets
-
-
-def code_digest() -> str:
-    """Tells one state of this package's code from another, so that a training is never finished by other code."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _digest(description: Sequence[Any], weights: Mapping[str, torch.Tensor]) -> str:

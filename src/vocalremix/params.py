@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
@@ -34,10 +43,17 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{list(bounds)} is no range; give the lower end first")
+    return bounds
+
+
 Number = Annotated[int | float, BeforeValidator(_number)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Range = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -96,7 +112,10 @@ class Params(Section):
     target: Target
     mix_prob: Probability
     speech_remix_prob: Probability
+    speech_snr_db: Range
     speech_target_scaling: TargetScaling
+    gain_prob: Probability
+    gain_db: Range
     sweep: Sweep
 
 
@@ -215,13 +234,15 @@ class Common(Section):
     """What all trainings share.
 
     `batch_size`: examples that a device computes at once. `accumulate`: such batches, on each device, whose gradients
-    make one step of the optimiser.
+    make one step of the optimiser. `ema_decay`: what the averaged weights keep of themselves over `ema_examples`
+    examples, on however many devices.
     """
 
     batch_size: Count
     accumulate: Count = 1
     clip_norm: Positive
     ema_decay: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+    ema_examples: Count
     patience: Count
 
 

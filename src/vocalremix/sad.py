@@ -13,19 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from vocalremix import audio
-from vocalremix.audio import FLOOR, SAMPLE_RATE, Waveform, map_pcm16
+from vocalremix.audio import RMS_FLOOR, SAMPLE_RATE, Waveform, map_pcm16
 from vocalremix.corpus import PARTS, songs
 from vocalremix.errors import InputError
+from vocalremix.imports import deciding_files
 from vocalremix.pieces import Piece, made
 
 Rule = Literal["amanteur", "paper"]
 
 CHUNKS = 10
 SILENT = 1e-5
+ENERGY_FLOOR = 1e-3
 QUANTILE = 0.15
 ACTIVE_SHARE = 0.5
-SOURCES = (Path(__file__), Path(audio.__file__))
 
 
 def salient_starts(
@@ -40,7 +40,8 @@ def salient_starts(
     "amanteur" made the published index: the RMS of each chunk and channel, against the 15 % quantile of the window's
     own chunks; a window has to pass in every channel. "paper" (Luo & Yu 2022, arXiv 2209.15174): the energy of each
     chunk, the sum of squares over samples and channels, against the 15 % quantile over the chunks of all windows of
-    the track. Quantiles interpolate linearly and are floored at 1e-3. What follows the last whole window is left out.
+    the track. Quantiles interpolate linearly. Both floor theirs at 1e-3, which is an RMS in the one and an energy in
+    the other (for a stereo chunk of 0.6 s, an RMS of 1.4e-4). What follows the last whole window is left out.
     """
     samples = np.asarray(waveform)
     chunk = round(window_s * sample_rate) // CHUNKS
@@ -51,12 +52,12 @@ def salient_starts(
     if rule == "amanteur":
         level = np.sqrt(energy / chunk)
         level[level == 0] = SILENT
-        threshold = np.quantile(level, QUANTILE, axis=-1, keepdims=True)
+        threshold = np.maximum(np.quantile(level, QUANTILE, axis=-1, keepdims=True), RMS_FLOOR)
     else:
         level = energy.sum(axis=1, keepdims=True)
         level[level == 0] = SILENT
-        threshold = np.quantile(level, QUANTILE)
-    active = (level > np.maximum(threshold, FLOOR)).mean(axis=-1) > ACTIVE_SHARE
+        threshold = np.maximum(np.quantile(level, QUANTILE), ENERGY_FLOOR)
+    active = (level > threshold).mean(axis=-1) > ACTIVE_SHARE
     return [start for start, keep in zip(starts, active.all(axis=1), strict=True) if keep]
 
 
@@ -100,7 +101,7 @@ def starts_piece(stem: Path, rule: Rule, window_s: float, step_s: float, shift: 
     samples.
     """
     make = partial(_write_starts, stem, rule, window_s, step_s, shift)
-    return Piece(make, (stem, *SOURCES), (rule, window_s, step_s, shift))
+    return Piece(make, (stem, *deciding_files(Path(__file__))), (rule, window_s, step_s, shift))
 
 
 def read_starts(path: Path) -> list[int]:

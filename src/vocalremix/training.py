@@ -29,7 +29,7 @@ from vocalremix.compute import Devices, keep_freed_memory
 from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
 from vocalremix.errors import InputError
 from vocalremix.files import publish
-from vocalremix.metrics import usdr
+from vocalremix.losses import batch_usdr
 from vocalremix.models.base import SeparationModel
 from vocalremix.params import Common, Phase
 
@@ -58,6 +58,14 @@ def learning_rate(schedule: Sequence[Phase], epoch: int) -> float:
             return phase.learning_rate * phase.decay**epoch
         epoch -= phase.epochs
     return schedule[-1].learning_rate * schedule[-1].decay ** epoch
+
+
+def ema_decay(common: Common, global_batch: int) -> float:
+    """What the averaged weights keep of themselves in a step of so many examples.
+
+    The average spans a number of examples, not of steps: more devices take fewer and larger steps.
+    """
+    return float(common.ema_decay ** (global_batch / common.ema_examples))
 
 
 class _DivergenceError(Exception):
@@ -93,7 +101,7 @@ class SeparationTask(pl.LightningModule):
         estimate = self.model(batch.mixture).float()
         metrics = {
             "valid_loss": self.model.loss(batch.mixture, batch.target),
-            MONITOR: torch.as_tensor(usdr(estimate, batch.target)).mean(),
+            MONITOR: batch_usdr(estimate, batch.target).mean(),
         }
         self.log_dict(metrics, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.mixture))
 
@@ -197,7 +205,6 @@ def fit(
     common: Common,
     devices: Devices,
     workers: int,
-    seed: int,
     scratch: Path,
     name: str,
     on_epoch: Callable[[Row], None],
@@ -227,7 +234,7 @@ def fit(
     task = SeparationTask(model, schedule, common.clip_norm)
     checkpoint = partial(ModelCheckpoint, dirpath=scratch, save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
-        EMAWeightAveraging(decay=common.ema_decay),
+        EMAWeightAveraging(decay=ema_decay(common, global_batch)),
         _Progress(name, n_epochs, on_epoch),
     ]
     if validation:
@@ -255,7 +262,7 @@ def fit(
             use_distributed_sampler=False,
         )
         loader = partial(DataLoader, batch_size=common.batch_size, pin_memory=devices.accelerator == "cuda")
-        sampler = EpochSampler(len(training), global_batch, seed, rank=trainer.global_rank, world=trainer.world_size)
+        sampler = EpochSampler(training, global_batch, rank=trainer.global_rank, world=trainer.world_size)
         resume = scratch / "last.ckpt"
         if resume.is_file():
             # Lightning's workers draw the first batches before it tells the sampler where it goes on

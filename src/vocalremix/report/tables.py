@@ -55,12 +55,14 @@ def _overfit(study: Study) -> Table:
             "n_windows": ours["n_windows"],
             "n_nan": ours["n_nan"],
         }
+    sad = study.settings.profile.sad
+    heard_s = sad.window_s + 2 * min(sad.step_s, sad.window_s)
     caption = (
-        "The initial checkpoint, and the one that learned 12 seconds of one training song by heart, both scored on "
-        f"those seconds' own windows ({study.settings.profile.sad.window_s:g} s each, n in the table): what the model "
-        f"can hold, not how well it generalises; a test would have no sense. {FRAMES}"
+        f"The initial checkpoint, and the one that learned {heard_s:g} seconds of one training song by heart. Both are "
+        f"scored on those seconds' own windows ({sad.window_s:g} s every {sad.step_s:g} s, n in the table). "
+        f"This shows what the model can hold, not how well it generalises, so there is no test. {FRAMES}"
     )
-    return Table(name, "Table 5.2: overfitting 12 seconds", caption, _beside_thesis(name, rows, n_windows="3"))
+    return Table(name, "Table 5.2: overfitting three windows", caption, _beside_thesis(name, rows, n_windows="3"))
 
 
 def _best_cell(study: Study) -> Table:

@@ -1,0 +1,32 @@
+"""Which code decides a result: the files that a program imports, directly or not."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[1]
+# MLflow keeps what a training found, and changes nothing of it
+RECORDING = ["vocalremix.tracking"]
+
+
+@cache
+def deciding_files(program: Path, *folders: Path) -> tuple[Path, ...]:
+    """The program and all that it imports from this package and from `folders`, sorted; imports in functions count.
+
+    Left out is what only records results. dvc.yaml names these files as dependencies of a stage, and unfinished work
+    is taken up again by the same files only.
+    """
+    finder = ModuleFinder([str(folder) for folder in (SOURCE, *folders)], excludes=RECORDING)
+    finder.run_script(str(program))
+    files = (getattr(module, "__file__", None) for module in finder.modules.values())
+    return tuple(sorted(Path(file) for file in files if file))
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Tells one content of some files from another."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.read_bytes())
+    return whole.hexdigest()[:16]
