@@ -16,17 +16,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyrubberband
 
-from vocalremix import sad
 from vocalremix.audio import SAMPLE_RATE, STEMS, map_pcm16, write_pcm16
 from vocalremix.corpus import Song, songs
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
+from vocalremix.imports import deciding_files
 from vocalremix.pieces import Piece, made
 from vocalremix.sad import Rule, read_starts, starts_piece
 
 # One copy runs on one core, as many copies run at once as there are cores; gain is ours to choose (see _write_copy).
 RUBBERBAND_OPTIONS = {"--no-threads": "", "--ignore-clipping": ""}
-SOURCES = (Path(__file__), *sad.SOURCES)
 
 Samples = npt.NDArray[np.int16]
 Stretch = Callable[..., Samples]
@@ -67,7 +66,8 @@ def make_copies(
 
     def stretched(song: Song, copy: str) -> Piece:
         stems = tuple(song.folder / f"{stem}.wav" for stem in STEMS)
-        return Piece(partial(_write_copy, stems, stretches[copy]), (*stems, *SOURCES), (copy, program))
+        inputs = (*stems, *deciding_files(Path(__file__)))
+        return Piece(partial(_write_copy, stems, stretches[copy]), inputs, (copy, program))
 
     with publish(destination) as root:
         root.mkdir()

@@ -11,19 +11,18 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from vocalremix import audio
 from vocalremix.archive import obtain
 from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample, resampled_length
 from vocalremix.corpus import AUDIO_SUFFIXES
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
+from vocalremix.imports import deciding_files
 from vocalremix.pieces import Piece, made
 
 # 16 kHz FLAC against what it is packed in (nothing is gained), and against 44.1 kHz PCM16
 UNPACKED_SIZE = 1.1
 RESAMPLED_SIZE = 5.5
 SPEECH, TABLE = "speech.wav", "utterances.csv"
-SOURCES = (Path(__file__), Path(audio.__file__))
 
 
 @dataclass(frozen=True, order=True)
@@ -99,7 +98,7 @@ def resample_corpus(
     pieces = [
         Piece(
             partial(_resample_speaker, group, sample_rate),
-            (*(utterance.path for utterance in group), *SOURCES),
+            (*(utterance.path for utterance in group), *deciding_files(Path(__file__))),
             (speaker, [utterance.name for utterance in group], sample_rate),
         )
         for speaker, group in spoken.items()
