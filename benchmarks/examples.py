@@ -113,6 +113,7 @@ def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDat
         root / "speech",
         target=TARGET,
         crop_samples=CROP_SAMPLES,
+        window_s=WINDOW_SAMPLES / SAMPLE_RATE,
         mix_prob=MIX_PROB,
         speech_remix_prob=speech_remix_prob,
         target_scaling="matched",

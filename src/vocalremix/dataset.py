@@ -79,7 +79,7 @@ class RemixDataset(Dataset[Example]):
         *,
         target: str,
         crop_samples: int,
-        window_s: float = 6.0,
+        window_s: float,
         mix_prob: float,
         speech_remix_prob: float,
         target_scaling: TargetScaling,
@@ -178,9 +178,7 @@ class ValidationDataset(Dataset[Example]):
     out, for uSDR would measure there how loud the estimate is; where it is silent in all, all stay.
     """
 
-    def __init__(
-        self, music: Path, windows: pd.DataFrame, target: str, crop_samples: int, window_s: float = 6.0
-    ) -> None:
+    def __init__(self, music: Path, windows: pd.DataFrame, target: str, crop_samples: int, window_s: float) -> None:
         """Arguments and errors are those of RemixDataset."""
         self._windows = _Windows(music, None, windows, target, crop_samples, window_s)
         rows = range(len(self._windows))
