@@ -18,7 +18,7 @@ from vocalremix.errors import InputError
 from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
 from vocalremix.mlflow_view import sweep_view
 from vocalremix.models import bsrnn
-from vocalremix.params import Params, Profile, Settings
+from vocalremix.params import AXES, Params, Profile, Settings
 from vocalremix.tracking import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,9 +235,8 @@ def test_a_cell_is_called_by_what_sets_it_apart(changes: dict[str, Any], title: 
     cell = {"stage": "sweep", "speech_remix_prob": 0.2, "mix_prob": 0.8, "seed": 42}
     assert recipe(**cell | changes).title == title
     sweep = yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]
-    assert {axis: [value] for axis, value in experiment.UNNAMED.items()} == {
-        axis: sweep[axis] for axis in experiment.UNNAMED
-    }
+    usual = {name: [axis.usual] for name, axis in AXES.items() if axis.usual is not None}
+    assert usual == {name: sweep[name] for name in usual}
 
 
 def test_fine_tuning_starts_from_the_checkpoint(data: Data, tmp_path: Path) -> None:

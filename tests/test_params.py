@@ -9,7 +9,7 @@ import yaml
 from vocalremix import audio, params
 from vocalremix.corpus import demo
 from vocalremix.errors import InputError
-from vocalremix.params import DemoMusic, load
+from vocalremix.params import AXES, Cell, DemoMusic, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,6 +121,19 @@ def test_cells_are_the_product_of_the_axes_and_keep_their_spelling(tmp_path: Pat
         "speech0.2_mix0.8_data1_seed1",
         "speech0.2_mix0.8_data1_seed2",
     ]
+
+
+def test_dvc_yaml_spells_the_axes() -> None:
+    """The only other place that names them: a matrix over each, and paths that are the cells' names."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    name = Cell(**{axis: f"${{item.{axis}}}" for axis in AXES}).name
+    for stage, folder in (
+        ("sweep", "data/${profile}/runs/sweep"),
+        ("evaluate_sweep", "reports/${profile}/scores/sweep"),
+    ):
+        assert stages[stage]["matrix"] == {axis: f"${{sweep.{axis}}}" for axis in AXES}
+        assert stages[stage]["outs"] == [f"{folder}/{name}"]
+    assert f"data/${{profile}}/runs/sweep/{name}" in stages["evaluate_sweep"]["deps"]
 
 
 def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:

@@ -23,13 +23,11 @@ from vocalremix.files import publish
 from vocalremix.lock import only_one
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.registry import build
-from vocalremix.params import Common, Phase, Settings
+from vocalremix.params import AXES, Common, Phase, Settings
 from vocalremix.tracking import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.windows import read_windows
 
 OVERFIT_ROUNDS = 8
-UNNAMED = {"mix_prob": 0.8, "data_fraction": 1}
-"""The values of a sweep's axes that go without saying in a cell's name, those of the thesis's sweep."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,9 @@ class Recipe:
         """What MLflow's table calls it: of a sweep, the cell."""
         if self.stage != "sweep":
             return self.stage
-        axes = {axis: getattr(self, axis) for axis in ("speech_remix_prob", "mix_prob", "data_fraction", "seed")}
-        return " ".join(
-            [self.stage, *(f"{axis}={value}" for axis, value in axes.items() if UNNAMED.get(axis) != value)]
-        )
+        values = {name: getattr(self, name) for name in AXES}
+        said = (f"{name}={value}" for name, value in values.items() if AXES[name].usual != value)
+        return " ".join([self.stage, *said])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ is checked before any work starts, so this module stays free of slow imports.
 import difflib
 import itertools
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -31,6 +31,7 @@ SAMPLE_RATE = 44100
 """Of all audio of a study, in Hz; that of vocalremix.audio, which takes longer to import."""
 Target = Literal["vocals", "drums", "bass", "other"]
 TargetScaling = Literal["matched", "published"]
+ONE_DRAW = "All seeds hear the same songs of a share: intervals say nothing of other songs to train on."
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -64,18 +65,47 @@ class Section(BaseModel):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training of the sweep. Values keep the spelling of params.yaml, because DVC puts it into paths."""
+class Axis:
+    """How an axis of the sweep is spoken of."""
 
-    speech_remix_prob: int | float
-    mix_prob: int | float
-    data_fraction: int | float
-    seed: int
+    folder: str
+    """What stands before its value in a cell's folder."""
+    question: str = ""
+    """What the report asks of its values; nothing of seeds, which only repeat."""
+    note: str = ""
+    """What has to be known to read the answers."""
+    base: Callable[[Iterable[float]], Any] = min
+    """Chooses the value that the others are compared with."""
+    usual: float | None = None
+    """The value of the thesis's sweep, which goes without saying in a training's title."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the sweep: a value of each axis.
+
+    Its fields are the one list of the axes; besides it, only dvc.yaml's template spells them. Values keep the spelling
+    of params.yaml, because DVC puts it into paths.
+    """
+
+    speech_remix_prob: Annotated[Probability, Axis("speech", "What does speech in place of the target do?")]
+    mix_prob: Annotated[Probability, Axis("mix", "What does classic remixing do?", usual=0.8)]
+    data_fraction: Annotated[
+        Share,
+        Axis(
+            "data",
+            "What do more songs buy?",
+            f"More songs are also more steps, for an epoch visits all of them. {ONE_DRAW}",
+            max,
+            usual=1,
+        ),
+    ]
+    seed: Annotated[int, Field(ge=0, strict=True), Axis("seed")]
 
     @property
     def name(self) -> str:
         """The cell's folder, spelled like the `outs` of dvc.yaml."""
-        return f"speech{self.speech_remix_prob}_mix{self.mix_prob}_data{self.data_fraction}_seed{self.seed}"
+        return "_".join(f"{axis.folder}{getattr(self, name)}" for name, axis in AXES.items())
 
     @property
     def without_seed(self) -> "Cell":
@@ -83,13 +113,19 @@ class Cell:
         return replace(self, seed=0)
 
 
-class Sweep(Section):
-    """The axes whose every combination is trained."""
+_TYPES = typing.get_type_hints(Cell, include_extras=True)
+AXES: dict[str, Axis] = {
+    name: next(extra for extra in kind.__metadata__ if isinstance(extra, Axis)) for name, kind in _TYPES.items()
+}
 
-    speech_remix_prob: list[Probability] = Field(min_length=1)
-    mix_prob: list[Probability] = Field(min_length=1)
-    data_fraction: list[Share] = Field(min_length=1)
-    seed: list[Annotated[int, Field(ge=0, strict=True)]] = Field(min_length=1)
+
+class Sweep(Section):
+    """The values of each axis; every combination is trained."""
+
+    __annotations__ = {
+        name: Annotated[list[kind], Field(min_length=1)]  # type: ignore[valid-type]
+        for name, kind in _TYPES.items()
+    }
 
     @field_validator("*")
     @classmethod
@@ -98,10 +134,14 @@ class Sweep(Section):
             raise ValueError(f"names a value twice: {values}; DVC would train it twice")
         return values
 
+    def values(self, axis: str) -> list[float]:
+        """Those of an axis, in the order of params.yaml."""
+        values: list[float] = getattr(self, axis)
+        return values
+
     def cells(self) -> Iterator[Cell]:
         """Every combination of the axes, in the order of params.yaml."""
-        axes = itertools.product(self.speech_remix_prob, self.mix_prob, self.data_fraction, self.seed)
-        return itertools.starmap(Cell, axes)
+        return itertools.starmap(Cell, itertools.product(*map(self.values, AXES)))
 
 
 class Params(Section):

@@ -12,10 +12,9 @@ from fake_study import PROVENANCE, SONGS, FakeStudy
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from vocalremix.params import Cell
+from vocalremix.params import AXES, Cell
 from vocalremix.report import write_report
 from vocalremix.report.questions import (
-    ASKED,
     FINAL,
     FINE_TUNING,
     INTERACTION,
@@ -27,7 +26,7 @@ from vocalremix.report.questions import (
 from vocalremix.report.study import METRICS, USDR, read_study
 from vocalremix.statistics import crossed_test
 
-SPEECH = ASKED["speech_remix_prob"]
+SPEECH = AXES["speech_remix_prob"].question
 
 
 def asked(study: FakeStudy) -> dict[str, Question]:
@@ -70,8 +69,9 @@ def test_what_one_sweep_of_speech_can_answer(reported: FakeStudy) -> None:
 def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStudy) -> None:
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], data_fraction=[0.4, 1], seed=[1, 2, 3]).write()
     questions = asked(study)
-    each = {axis: f"{title} {SETTING_BY_SETTING}" for axis, title in ASKED.items()}
-    shares = ASKED["data_fraction"]
+    asked_of = {name: axis.question for name, axis in AXES.items() if axis.question}
+    each = {axis: f"{title} {SETTING_BY_SETTING}" for axis, title in asked_of.items()}
+    shares = asked_of["data_fraction"]
     assert list(questions)[:5] == [SPEECH, each["speech_remix_prob"], shares, each["data_fraction"], INTERACTION]
     assert [question.is_detail for question in questions.values()][:5] == [False, True, False, True, False]
 

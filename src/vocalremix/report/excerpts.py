@@ -61,7 +61,7 @@ def choose_excerpts(study: Study, music: Path) -> list[Excerpt]:
 
 def _systems(study: Study) -> Mapping[str, Scores]:
     """Every run under the name it is played by; a cell is called by the axes that vary."""
-    first_seed = study.settings.params.sweep.seed[0]
+    first_seed = study.settings.params.sweep.values("seed")[0]
     axes = [axis for axis in study.swept_axes if axis != "seed"] or ["speech_remix_prob"]
     cells = {
         " ".join(f"{axis} {getattr(cell, axis):g}" for axis in axes): run.scores

@@ -156,14 +156,14 @@ def _speech(study: Study) -> Figure:
         panel.plot(*chosen, "o", ms=11, mfc="none", mec=INK, mew=1.2, label=CHOSEN)
         panel.set_title(metric.name)
         panel.set_ylabel(f"{metric.name}, mean over test windows (dB)")
-        probabilities = study.settings.params.sweep.speech_remix_prob
+        probabilities = study.settings.params.sweep.values("speech_remix_prob")
         panel.set_xticks(probabilities, [f"{value:g}" for value in probabilities], fontsize=7)
         panel.grid(visible=False, axis="x")
     figure.supxlabel("speech_remix_prob (share of training examples whose target is speech)", fontsize=9)
     handles, labels = panels[-1].get_legend_handles_labels()
     has_bars = len(study.mixture.songs) > 1
     title = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
-    if (n_seeds := len(study.settings.params.sweep.seed)) > 1:
+    if (n_seeds := len(study.settings.params.sweep.values("seed"))) > 1:
         title = f"Points: mean of {n_seeds} seeds. {title}"
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=n_columns)
     return figure
@@ -177,7 +177,7 @@ def _heat_map(study: Study) -> Figure:
     """Mean SDR over the two axes of the sweep that vary first: one panel per metric."""
     row_axis, column_axis = _heat_axes(study)[:2]
     sweep = study.settings.params.sweep
-    rows, columns = sorted(getattr(sweep, row_axis)), sorted(getattr(sweep, column_axis))
+    rows, columns = sorted(sweep.values(row_axis)), sorted(sweep.values(column_axis))
     figure = _figure(1.3 + 0.42 * len(rows))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for panel, metric in zip(panels, METRICS, strict=True):
@@ -312,7 +312,7 @@ def _training_sweep(study: Study) -> Figure:
     """Loss and validation uSDR of all cells; colour tells speech_remix_prob, line style the other axes."""
     figure = _figure(4.0)
     panels = figure.subplots(1, 2)
-    probabilities = sorted(study.settings.params.sweep.speech_remix_prob)
+    probabilities = sorted(study.settings.params.sweep.values("speech_remix_prob"))
     shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0.15, 0.85, len(probabilities))), strict=True))
     styles = dict(zip(_lines(study), LINES * len(study.cells), strict=False))
     for style, cells_by_prob in zip(styles.values(), _lines(study).values(), strict=True):

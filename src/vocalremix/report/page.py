@@ -84,7 +84,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Test windows", f"{len(scores.windows)}" + (f" ({n_nan} undefined)" if n_nan else "")),
         ("Training songs", str(metadata["n_train_songs"])),
         ("Trainings in the sweep", str(len(study.cells))),
-        ("Seeds", str(len(study.settings.params.sweep.seed))),
+        ("Seeds", str(len(study.settings.params.sweep.values("seed")))),
         (_devices(study), _duration(hours)),
         *([("Cost", f"{sum(costs):.2f}")] if costs else []),
     ]

@@ -20,26 +20,19 @@ from vocalremix.effects import (
     verdict,
     what_is_known,
 )
-from vocalremix.params import Cell
+from vocalremix.params import AXES, ONE_DRAW, Cell
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 from vocalremix.report.table import Row, Table
 from vocalremix.statistics import THRESHOLD_DB
 
 HEADLINE = USDR
-SETTINGS = ("speech_remix_prob", "mix_prob", "data_fraction")
-ASKED = {
-    "speech_remix_prob": "What does speech in place of the target do?",
-    "mix_prob": "What does classic remixing do?",
-    "data_fraction": "What do more songs buy?",
-}
+SETTINGS = [name for name, axis in AXES.items() if axis.question]
 SETTING_BY_SETTING = "Setting by setting"
 INTERACTION = "Does speech help more where songs are scarce?"
 FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
 FINAL = "Do the final trainings beat the initial checkpoint?"
 THRESHOLD = f"Is the mean above 10 log10 5 = {THRESHOLD_DB:.2f} dB?"
-ONE_DRAW = "All seeds hear the same songs of a share: intervals say nothing of other songs to train on."
-NOTES = {
-    ASKED["data_fraction"]: f"More songs are also more steps, for an epoch visits all of them. {ONE_DRAW}",
+NOTES = {axis.question: axis.note for axis in AXES.values()} | {
     INTERACTION: ONE_DRAW,
     FINAL: (
         "Whole trainings, as in the thesis: beside static copies, train has its own mix_prob and more steps than "
@@ -177,12 +170,11 @@ def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]], i
 
 
 def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> list[Question]:
-    """Each value of an axis against the least remixing, or against all songs.
+    """Each value of an axis against its base: the least remixing, or all songs.
 
     Where other axes vary too, first on average over them, then at each of their values.
     """
-    values = getattr(study.settings.params.sweep, axis)
-    base = max(values) if axis == "data_fraction" else min(values)
+    asked, base = AXES[axis].question, AXES[axis].base(study.settings.params.sweep.values(axis))
     others = [other for other in SETTINGS if other != axis and other in study.swept_axes]
     by_value: dict[float, list[Differences]] = {}
     each = []
@@ -193,19 +185,20 @@ def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> list[Q
             by_value.setdefault(value, []).append(differences)
             each.append((f"{axis} {value:g}{where}", f"{base:g}", differences))
     if not others:
-        return [_question(ASKED[axis], each)]
+        return [_question(asked, each)]
     over = " and ".join(others)
     pooled = [
         (f"{axis} {value:g} on average over {over}", f"{base:g}", _mean(of_value))
         for value, of_value in by_value.items()
     ]
-    return [_question(ASKED[axis], pooled), _question(f"{ASKED[axis]} {SETTING_BY_SETTING}", each, is_detail=True)]
+    return [_question(asked, pooled), _question(f"{asked} {SETTING_BY_SETTING}", each, is_detail=True)]
 
 
 def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
     """The effect of speech at the smallest share of songs minus the same at the largest."""
     sweep = study.settings.params.sweep
-    base, few, many = min(sweep.speech_remix_prob), min(sweep.data_fraction), max(sweep.data_fraction)
+    fractions = sweep.values("data_fraction")
+    base, few, many = min(sweep.values("speech_remix_prob")), min(fractions), max(fractions)
     comparisons = []
     for cell, runs in settings.items():
         if cell.data_fraction == few and cell.speech_remix_prob != base:

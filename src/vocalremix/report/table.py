@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vocalremix.params import Cell
+from vocalremix.params import AXES
 
 Value = str | int | float | None
 Row = Mapping[str, Value]
@@ -70,7 +70,7 @@ FORMATS = {
     "se_db": ".3f",
     "increase_percent": "+.0f",
     "device_hours": ".3g",
-    **dict.fromkeys(Cell.__dataclass_fields__, "g"),
+    **dict.fromkeys(AXES, "g"),
 }
 SMALLEST_P = 1e-4
 P_VALUES = ("p", "song_p", "paired_p", "holm_p", "wilcoxon_p")

@@ -268,7 +268,7 @@ def _best_epoch(run: Run) -> int | None:
 def _chosen(study: Study) -> str:
     """The best cell and why it was chosen."""
     mean_db = f"{mean_valid_db(study.cells)[study.best_cell.without_seed]:.2f} dB"
-    n_seeds = len(study.settings.params.sweep.seed)
+    n_seeds = len(study.settings.params.sweep.values("seed"))
     if n_seeds == 1:
         return f"{_cell(study.best_cell)}, the cell of the sweep with the highest validation uSDR ({mean_db})"
     return (
