@@ -12,7 +12,7 @@ import tiny
 import torch
 import yaml
 
-from vocalremix import checkpoint, experiment
+from vocalremix import checkpoint
 from vocalremix.audio import write_pcm16
 from vocalremix.errors import InputError
 from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
