@@ -21,6 +21,9 @@ from benchmarks.floor import copy_rate
 from benchmarks.race import Row, closeness, number, race
 from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.dataset import Key, RemixDataset
+from vocalremix.remix.classic import Classic
+from vocalremix.remix.gain import Gain
+from vocalremix.remix.speech import Speech
 
 TARGET = "vocals"
 WINDOW_SAMPLES = 6 * SAMPLE_RATE
@@ -70,18 +73,19 @@ class TextbookLoader:
         """Mixture and target, `(channels, samples)` float32."""
         draws = self.dataset.draw(key)
         _, index = key
-        rows = draws.others if draws.is_remixed else (index, index, index)
-        vocals, drums, bass, other = (self.stem(*place) for place in zip((index, *rows), STEMS, strict=True))
-        if draws.is_speech:
-            vocals = self.speech(draws.rng)
+        remixed, speech = draws.remixes.get("classic", {}), draws.remixes.get("speech")
+        rows = [remixed[stem].row if stem in remixed else index for stem in STEMS]
+        vocals, drums, bass, other = (self.stem(*place) for place in zip(rows, STEMS, strict=True))
+        if speech:
+            vocals = self.speech(key)
         crop = slice(draws.offset_samples, draws.offset_samples + CROP_SAMPLES)
         target, accompaniment = vocals[crop].T, (drums + bass + other)[crop].T
-        if draws.is_speech:
+        if speech:
             target = np.broadcast_to(target, accompaniment.shape)
             energy_ratio = np.sum(target**2) / np.sum(accompaniment**2)
-            accompaniment = accompaniment * np.sqrt(energy_ratio / 10 ** (draws.snr_db / 10))
+            accompaniment = accompaniment * np.sqrt(energy_ratio / 10 ** (speech.snr_db / 10))
         mixture = target + accompaniment
-        factor = 10 ** (draws.gain_db / 20) / max(np.abs(mixture).max(), np.abs(target).max())
+        factor = 10 ** (draws.remixes.get("gain", 0.0) / 20) / max(np.abs(mixture).max(), np.abs(target).max())
         mixture, target = (np.ascontiguousarray(factor * waveform, np.float32) for waveform in (mixture, target))
         return torch.from_numpy(mixture), torch.from_numpy(target)
 
@@ -92,9 +96,11 @@ class TextbookLoader:
         samples: Samples = soundfile.read(path, WINDOW_SAMPLES, window["start_sample"], dtype="float32")[0]
         return samples
 
-    def speech(self, rng: np.random.Generator) -> Samples:
+    def speech(self, key: Key) -> Samples:
         """Utterances at full scale that fill a window, `(samples, 1)`."""
         parts: list[Samples] = []
+        rng = self.dataset.random(*key, name="speech")
+        rng.random(2)  # whether, and how loud
         while sum(map(len, parts)) < WINDOW_SAMPLES:
             utterance = self.utterances[rng.integers(len(self.utterances))]
             path = self.root / "speech" / f"{utterance['speaker']}.wav"
@@ -114,12 +120,7 @@ def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDat
         target=TARGET,
         crop_samples=CROP_SAMPLES,
         window_s=WINDOW_SAMPLES / SAMPLE_RATE,
-        mix_prob=MIX_PROB,
-        speech_remix_prob=speech_remix_prob,
-        target_scaling="matched",
-        snr_db=(-5, 15),
-        gain_prob=0.5,
-        gain_db=(-10, 10),
+        remixes={"classic": Classic(prob=MIX_PROB), "speech": Speech(prob=speech_remix_prob), "gain": Gain(prob=0.5)},
         seed=SEED,
         training="benchmark",
     )

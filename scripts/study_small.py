@@ -90,9 +90,9 @@ def scores(files: DVCFileSystem, folder: str) -> pd.DataFrame:
 
 def parse(folder: str) -> Cell:
     """The cell of a folder's name."""
-    numbers = [part.lstrip("abcdefghijklmnopqrstuvwxyz") for part in Path(folder).name.split("_")]
-    speech, mix, data = map(float, numbers[:3])
-    return Cell(speech, mix, data, int(numbers[3]))
+    remix, *settings = Path(folder).name.split("_")
+    speech, mix, data, seed = (float(part.lstrip("abcdefghijklmnopqrstuvwxyz")) for part in settings)
+    return Cell(remix, speech, mix, data, int(seed))
 
 
 def scores_table(study: Study) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Stage evaluate_overfit: the overfit run and the initial checkpoint on the three windows it learned (thesis table 5.2)."""
+"""Stage evaluate_overfit: the overfit run and the initial checkpoint on the windows it learned (table 5.2)."""
 
 from evaluations import on_overfit_windows
 from layout import stage

@@ -3,7 +3,7 @@
 from layout import at_home, stage
 from trainings import run, take_over
 
-from vocalremix.experiment import Recipe
+from vocalremix.experiment import Recipe, thesis_remixes
 
 
 def main() -> None:
@@ -13,8 +13,7 @@ def main() -> None:
             name="initial",
             stage="initial",
             schedule=profile.training.initial,
-            mix_prob=profile.initial.mix_prob,
-            speech_remix_prob=0,
+            remixes=thesis_remixes(params, profile.initial.mix_prob, speech_remix_prob=0),
             seed=params.seed,
             data_fraction=profile.initial.data_fraction,
             songs_seed=params.seed,

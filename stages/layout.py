@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from vocalremix.errors import one_line_errors
-from vocalremix.params import Cell, Settings, load
+from vocalremix.params import AXES, Cell, Settings, load
 
 # To look for garbage among what torch, Lightning and MLflow bring with them takes a second while they are imported, and
 # another one at the end of the program; `stage` begins to look. A loader's worker never gets there.
@@ -103,8 +103,8 @@ def stage() -> Iterator[Layout]:
 def read_cell() -> Cell:
     """The cell of a matrix stage, from the command line that dvc.yaml gives it."""
     parser = argparse.ArgumentParser()
-    for axis in Cell.__dataclass_fields__:
-        parser.add_argument(f"--{axis}", type=_number, required=True)
+    for name, axis in AXES.items():
+        parser.add_argument(f"--{name}", type=str if isinstance(axis.usual, str) else _number, required=True)
     return Cell(**vars(parser.parse_args()))
 
 

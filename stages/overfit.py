@@ -3,18 +3,18 @@
 from layout import stage
 from trainings import run
 
-from vocalremix.experiment import Recipe
+from vocalremix.experiment import Recipe, thesis_remixes
 
 
 def main() -> None:
     with stage() as layout:
+        params = layout.settings.params
         recipe = Recipe(
             name="overfit",
             stage="overfit",
             schedule=layout.settings.profile.training.overfit,
-            mix_prob=0,
-            speech_remix_prob=0,
-            seed=layout.settings.params.seed,
+            remixes=thesis_remixes(params, mix_prob=0, speech_remix_prob=0),
+            seed=params.seed,
             overfit=True,
         )
         run(layout, recipe, layout.run("initial"))

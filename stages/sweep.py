@@ -3,21 +3,23 @@
 from layout import read_cell, stage
 from trainings import run
 
-from vocalremix.experiment import Recipe
+from vocalremix.experiment import Recipe, thesis_remixes
+from vocalremix.remix.policies import changed
 
 
 def main() -> None:
     with stage() as layout:
-        cell = read_cell()
+        cell, params = read_cell(), layout.settings.params
         recipe = Recipe(
             name=f"sweep/{cell.name}",
             stage="sweep",
             schedule=layout.settings.profile.training.sweep,
-            mix_prob=cell.mix_prob,
-            speech_remix_prob=cell.speech_remix_prob,
+            remixes=changed(thesis_remixes(params, cell.mix_prob, cell.speech_remix_prob), params.remixes[cell.remix]),
             seed=cell.seed,
             data_fraction=cell.data_fraction,
-            songs_seed=layout.settings.params.seed,
+            songs_seed=params.seed,
+            policy=cell.remix,
+            cell=cell.title,
         )
         run(layout, recipe, layout.run("initial"))
 

@@ -3,7 +3,8 @@
 from layout import stage
 from trainings import run
 
-from vocalremix.experiment import Recipe
+from vocalremix.experiment import Recipe, thesis_remixes
+from vocalremix.remix.policies import changed
 
 
 def main() -> None:
@@ -13,8 +14,10 @@ def main() -> None:
             name="train_full",
             stage="train_full",
             schedule=layout.settings.profile.training.train_full,
-            mix_prob=params.mix_prob,
-            speech_remix_prob=params.speech_remix_prob,
+            remixes=changed(
+                thesis_remixes(params, params.mix_prob, params.speech_remix_prob), params.remixes[params.remix]
+            ),
+            policy=params.remix,
             seed=params.seed,
             parts=("train", "valid"),
         )

@@ -14,7 +14,7 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
         music=layout.music,
         windows=layout.index,
         copies=layout.augmented if copies else None,
-        speech=layout.speech if recipe.speech_remix_prob > 0 else None,
+        speech=layout.speech if any(remix.needs_speech and remix.prob for remix in recipe.remixes.values()) else None,
         name=layout.settings.params.profile,
         digests=data_digests(layout),
     )

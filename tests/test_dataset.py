@@ -16,8 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vocalremix.audio import STEMS, write_pcm16
-from vocalremix.dataset import EpochSampler, RemixDataset, ValidationDataset, training_songs
+from vocalremix.dataset import Draws, EpochSampler, RemixDataset, ValidationDataset, training_songs
 from vocalremix.errors import InputError
+from vocalremix.remix.base import Remix
+from vocalremix.remix.classic import Classic
+from vocalremix.remix.gain import Gain
+from vocalremix.remix.speech import Speech
 
 WINDOW_S = 0.01
 WINDOW_SAMPLES = 441
@@ -76,16 +80,17 @@ def build(corpus: Path, windows: pd.DataFrame) -> Build:
             "target": "vocals",
             "crop_samples": CROP_SAMPLES,
             "window_s": WINDOW_S,
-            "mix_prob": 0.0,
-            "speech_remix_prob": 0.0,
-            "target_scaling": "matched",
-            "snr_db": (-5, 15),
-            "gain_prob": 0.0,
-            "gain_db": (-10, 10),
             "seed": 5,
             "training": "sweep",
         }
-        return RemixDataset(**options | changes)
+        remixes: dict[str, Remix] = {
+            "classic": Classic(prob=changes.pop("mix_prob", 0)),
+            "speech": Speech(
+                prob=changes.pop("speech_remix_prob", 0), target_scaling=changes.pop("target_scaling", "matched")
+            ),
+            "gain": Gain(prob=changes.pop("gain_prob", 0)),
+        }
+        return RemixDataset(**{"remixes": remixes} | options | changes)
 
     return make
 
@@ -97,6 +102,11 @@ def read(path: Path) -> Tensor:
 
 def read_song(folder: Path, start: int = 0, n_samples: int = SONG_SAMPLES) -> dict[str, Tensor]:
     return {stem: read(folder / f"{stem}.wav")[:, start : start + n_samples] for stem in STEMS}
+
+
+def remixed_rows(draws: Draws) -> dict[str, int]:
+    """The windows of the stems that a classic remix takes from elsewhere."""
+    return {stem: source.row for stem, source in draws.remixes["classic"].items()}
 
 
 def level(mixture: Tensor, target: Tensor) -> float:
@@ -157,10 +167,10 @@ def test_gain_is_common_and_uniform_in_db(build: Build) -> None:
     gains = []
     for key in KEYS:
         (mixture, target, _), (loud_mixture, loud_target, _) = examples[key], loud[key]
-        gain = 10 ** (loud.draw(key).gain_db / 20)
+        gain = 10 ** (loud.draw(key).remixes.get("gain", 0) / 20)
         torch.testing.assert_close(loud_mixture, gain * mixture)
         torch.testing.assert_close(loud_target, gain * target)
-    gains = np.array([loud.draw((epoch, 0)).gain_db for epoch in range(2000)])
+    gains = np.array([loud.draw((epoch, 0)).remixes.get("gain", 0) for epoch in range(2000)])
     assert stats.binomtest(int((gains != 0).sum()), len(gains), 0.5).pvalue > 1e-3
     assert stats.kstest(gains[gains != 0], stats.uniform(-10, 20).cdf).pvalue > 1e-3
 
@@ -209,7 +219,7 @@ def test_classic_remix_takes_three_stems_from_the_windows_drawn(
                 windows.start_sample[row] + draws.offset_samples,
                 CROP_SAMPLES,
             )[stem]
-            for row, stem in zip((2, *draws.others), ("vocals", "drums", "bass", "other"), strict=True)
+            for stem, row in {"vocals": 2, **remixed_rows(draws)}.items()
         ]
         mixture, target, _ = examples[(epoch, 2)]
         gain = gain_between(crops[0], target)
@@ -219,16 +229,17 @@ def test_classic_remix_takes_three_stems_from_the_windows_drawn(
 def test_draws_have_their_frequencies_and_are_independent(build: Build) -> None:
     examples = build(mix_prob=0.8, speech_remix_prob=0.3)
     draws = [examples.draw((epoch, index)) for epoch in range(250) for index in range(len(examples))]
-    remixed, speech = (np.array([getattr(draw, name) for draw in draws]) for name in ("is_remixed", "is_speech"))
+    remixed, speech = (np.array([name in draw.remixes for draw in draws]) for name in ("classic", "speech"))
     assert stats.binomtest(int(remixed.sum()), len(draws), 0.8).pvalue > 1e-3
     assert stats.binomtest(int(speech.sum()), len(draws), 0.3).pvalue > 1e-3
     assert stats.binomtest(int((remixed & speech).sum()), len(draws), 0.24).pvalue > 1e-3
-    others = np.array([draw.others for draw in draws])
+    others = np.array([[*remixed_rows(draw).values()] for draw in draws if "classic" in draw.remixes])
     for column in others.T:
         assert stats.chisquare(np.bincount(column, minlength=len(examples))).pvalue > 1e-3
     pairs = np.bincount(others[:, 0] * len(examples) + others[:, 1], minlength=len(examples) ** 2)
     assert stats.chisquare(pairs).pvalue > 1e-3
-    assert stats.kstest([draw.snr_db for draw in draws], stats.uniform(-5, 20).cdf).pvalue > 1e-3
+    snr_db = [draw.remixes["speech"].snr_db for draw in draws if "speech" in draw.remixes]
+    assert stats.kstest(snr_db, stats.uniform(-5, 20).cdf).pvalue > 1e-3
 
 
 def test_a_probability_changes_no_other_decision(build: Build) -> None:
@@ -237,11 +248,15 @@ def test_a_probability_changes_no_other_decision(build: Build) -> None:
     n_speech = [0, 0]
     for key in KEYS:
         a, b = few.draw(key), many.draw(key)
-        assert a._replace(rng=b.rng, is_speech=b.is_speech) == b
-        assert b.is_speech or not a.is_speech
-        n_speech = [n_speech[0] + a.is_speech, n_speech[1] + b.is_speech]
-        if not a.is_speech:
+        in_a, in_b = "speech" in a.remixes, "speech" in b.remixes
+        assert a.offset_samples == b.offset_samples
+        assert all(a.remixes.get(name) == b.remixes.get(name) for name in ("classic", "gain"))
+        assert in_b or not in_a
+        if in_a:
+            assert a.remixes["speech"].snr_db == b.remixes["speech"].snr_db
+        else:
             assert all(map(torch.equal, few[key], never[key]))
+        n_speech = [n_speech[0] + in_a, n_speech[1] + in_b]
     assert 0 < n_speech[0] < n_speech[1] < len(KEYS)
 
 
@@ -251,9 +266,10 @@ def test_speech_example_follows_algorithm_1(corpus: Path, build: Build, scaling:
     utterances = pd.read_csv(corpus / "speech" / "utterances.csv", dtype={"speaker": str})
     for key in KEYS:
         draws = examples.draw(key)
-        joined = torch.zeros(1, 0)
+        rng, joined = examples.random(*key, name="speech"), torch.zeros(1, 0)
+        rng.random(2)  # whether, and how loud
         while joined.shape[1] < WINDOW_SAMPLES:
-            row = utterances.iloc[int(draws.rng.integers(len(utterances)))]
+            row = utterances.iloc[int(rng.integers(len(utterances)))]
             whole = read(corpus / "speech" / f"{row.speaker}.wav")
             whole = whole[:, row.start_sample : row.start_sample + row.n_samples]
             joined = torch.cat([joined, whole / whole.abs().max()], dim=1)
@@ -266,7 +282,7 @@ def test_speech_example_follows_algorithm_1(corpus: Path, build: Build, scaling:
             rest = mixture - target
             gain_between(accompaniment, rest)
             ratio_db = 10 * torch.log10(target.square().sum() / rest.square().sum())
-            assert float(ratio_db) == pytest.approx(draws.snr_db, abs=1e-3)
+            assert float(ratio_db) == pytest.approx(draws.remixes["speech"].snr_db, abs=1e-3)
         else:
             assert float(mixture.abs().max()) == pytest.approx(target_gain, abs=1e-6)
 
@@ -367,24 +383,20 @@ def test_order_follows_from_seed_training_and_epoch(build: Build) -> None:
 def test_fine_tuning_does_not_meet_the_examples_of_the_initial_training_again(build: Build) -> None:
     """Of one seed, as few draws coincide between two trainings as between two seeds."""
 
-    def draws(seed: int, training: str) -> list[tuple[Any, ...]]:
+    def draws(seed: int, training: str) -> list[Draws]:
         examples = build(seed=seed, training=training, gain_prob=1.0, mix_prob=0.8)
-        return [examples.draw((epoch, index))[:-1] for epoch in range(40) for index in range(len(examples))]
+        return [examples.draw((epoch, index)) for epoch in range(40) for index in range(len(examples))]
 
     initial, cell, other_seed = draws(42, "initial"), draws(42, "sweep"), draws(43, "sweep")
-    assert not set(initial) & set(cell) and not set(cell) & set(other_seed)
-    slack = WINDOW_SAMPLES - CROP_SAMPLES
     for first, second in ((initial, cell), (cell, other_seed)):
-        offsets = [a[0] == b[0] for a, b in zip(first, second, strict=True)]
-        remixed = [a[1] == b[1] for a, b in zip(first, second, strict=True)]
-        assert np.mean(offsets) == pytest.approx(1 / (slack + 1), abs=0.03)
+        pairs = list(zip(first, second, strict=True))
+        assert not {draw.remixes["gain"] for draw in first} & {draw.remixes["gain"] for draw in second}
+        slack = WINDOW_SAMPLES - CROP_SAMPLES
+        assert np.mean([a.offset_samples == b.offset_samples for a, b in pairs]) == pytest.approx(
+            1 / (slack + 1), abs=0.03
+        )
+        remixed = [("classic" in a.remixes) == ("classic" in b.remixes) for a, b in pairs]
         assert np.mean(remixed) == pytest.approx(0.8**2 + 0.2**2, abs=0.1)
-
-
-def test_cells_of_one_seed_meet_the_same_examples(build: Build) -> None:
-    """So that a difference between cells comes from the remix alone."""
-    few, many = (build(speech_remix_prob=share, mix_prob=0.8).draw((3, 5)) for share in (0.2, 1.0))
-    assert few[:3] == many[:3] and few.snr_db == many.snr_db
 
 
 def test_sampler_refuses_batches_that_cannot_be_shared(build: Build) -> None:
@@ -416,9 +428,6 @@ def test_fraction_outside_its_range(fraction: float) -> None:
     ("changes", "message"),
     [
         ({"windows": table()}, "no windows"),
-        ({"mix_prob": 1.1}, "mix_prob: 1.1 is not a probability"),
-        ({"speech_remix_prob": -0.1}, "speech_remix_prob: -0.1 is not a probability"),
-        ({"gain_prob": float("nan")}, "gain_prob: nan is not a probability"),
         ({"speech_remix_prob": 0.1, "speech": None}, "no speech corpus"),
         ({"speech_remix_prob": 0.1, "speech": Path("nowhere")}, "utterances.csv: no such file"),
         ({"target": "guitar"}, "'guitar' is no stem"),

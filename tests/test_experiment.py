@@ -15,10 +15,11 @@ import yaml
 from vocalremix import checkpoint
 from vocalremix.audio import write_pcm16
 from vocalremix.errors import InputError
-from vocalremix.experiment import Data, Recipe, import_initial, select_windows, train
+from vocalremix.experiment import Data, Recipe, import_initial, select_windows, thesis_remixes, train
 from vocalremix.mlflow_view import sweep_view
 from vocalremix.models import bsrnn
-from vocalremix.params import AXES, Params, Profile, Settings
+from vocalremix.params import AXES, Cell, Params, Profile, Settings
+from vocalremix.remix.base import Remix
 from vocalremix.tracking import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,13 +39,16 @@ def settings(**compute: Any) -> Settings:
     return Settings(Params.model_validate(params), Profile.model_validate(profile))
 
 
+def remixes(mix_prob: float = 0.5) -> dict[str, Remix]:
+    return thesis_remixes(settings().params, mix_prob, speech_remix_prob=0)
+
+
 def recipe(**changes: Any) -> Recipe:
     options: dict[str, Any] = {
         "name": "initial",
         "stage": "initial",
         "schedule": tiny.SCHEDULE,
-        "mix_prob": 0.5,
-        "speech_remix_prob": 0,
+        "remixes": remixes(),
         "seed": 3,
     }
     return Recipe(**options | changes)
@@ -193,7 +197,8 @@ def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> No
     train(recipe(), settings(), data, store, TAGS, None, tmp_path / "runs/initial")
     digests = {"music": "m", "speech": "s"}
     full = replace(data, speech=tmp_path / "speech", name="demo", digests=digests)
-    cell = recipe(name="sweep/x", stage="sweep", speech_remix_prob=0.5)
+    mixed = thesis_remixes(settings().params, 0.5, speech_remix_prob=0.5)
+    cell = recipe(name="sweep/x", stage="sweep", remixes=mixed, policy="thesis")
     train(cell, settings(), full, store, TAGS, tmp_path / "runs/initial", tmp_path / "runs/sweep/x")
     client = store.client()
     runs = {run.data.tags["stage"]: run for run in client.search_runs([store.experiment_id(client)])}
@@ -225,15 +230,15 @@ def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "title"),
     [
-        ({"stage": "train"}, "train"),
-        ({}, "sweep speech_remix_prob=0.2 seed=42"),
-        ({"mix_prob": 0.5}, "sweep speech_remix_prob=0.2 mix_prob=0.5 seed=42"),
-        ({"data_fraction": 0.25}, "sweep speech_remix_prob=0.2 data_fraction=0.25 seed=42"),
+        ({}, "speech_remix_prob=0.2 seed=42"),
+        ({"mix_prob": 0.5}, "speech_remix_prob=0.2 mix_prob=0.5 seed=42"),
+        ({"data_fraction": 0.25}, "speech_remix_prob=0.2 data_fraction=0.25 seed=42"),
+        ({"remix": "umx"}, "remix=umx speech_remix_prob=0.2 seed=42"),
     ],
 )
 def test_a_cell_is_called_by_what_sets_it_apart(changes: dict[str, Any], title: str) -> None:
-    cell = {"stage": "sweep", "speech_remix_prob": 0.2, "mix_prob": 0.8, "seed": 42}
-    assert recipe(**cell | changes).title == title
+    cell = Cell("thesis", 0.2, 0.8, 1, 42)
+    assert replace(cell, **changes).title == title
     sweep = yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]
     usual = {name: [axis.usual] for name, axis in AXES.items() if axis.usual is not None}
     assert usual == {name: sweep[name] for name in usual}

@@ -116,10 +116,10 @@ def test_cells_are_the_product_of_the_axes_and_keep_their_spelling(tmp_path: Pat
     root = study(tmp_path, **{"sweep.speech_remix_prob": [0, 0.2], "sweep.seed": [1, 2]})
     names = [cell.name for cell in load(root).params.sweep.cells()]
     assert names == [
-        "speech0_mix0.8_data1_seed1",
-        "speech0_mix0.8_data1_seed2",
-        "speech0.2_mix0.8_data1_seed1",
-        "speech0.2_mix0.8_data1_seed2",
+        "thesis_speech0_mix0.8_data1_seed1",
+        "thesis_speech0_mix0.8_data1_seed2",
+        "thesis_speech0.2_mix0.8_data1_seed1",
+        "thesis_speech0.2_mix0.8_data1_seed2",
     ]
 
 

@@ -17,6 +17,8 @@ from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
 from vocalremix.params import Common, Compute, Phase
+from vocalremix.remix.classic import Classic
+from vocalremix.remix.gain import Gain
 from vocalremix.training import fit
 
 CONFIG = BSRNNConfig(
@@ -57,12 +59,7 @@ def datasets(music: Path, windows: pd.DataFrame, n_valid: int = 4) -> tuple[Remi
         target="vocals",
         crop_samples=CONFIG.chunk_samples,
         window_s=WINDOW_S,
-        mix_prob=0.5,
-        speech_remix_prob=0,
-        target_scaling="matched",
-        snr_db=(-5, 15),
-        gain_prob=0.5,
-        gain_db=(-10, 10),
+        remixes={"classic": Classic(prob=0.5), "gain": Gain(prob=0.5)},
         seed=7,
         training="tiny",
     )

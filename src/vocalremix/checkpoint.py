@@ -21,7 +21,7 @@ from vocalremix.models.base import SeparationModel
 from vocalremix.models.bsrnn import BandSplitRNN, BandSplitSeparator
 from vocalremix.models.configs import ModelConfig
 from vocalremix.models.registry import build
-from vocalremix.params import Target
+from vocalremix.values import Target
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from torch.utils.data import Dataset, Sampler
 
 from vocalremix.audio import RMS_FLOOR, SAMPLE_RATE, STEMS, map_pcm16
 from vocalremix.errors import InputError
-from vocalremix.params import TargetScaling
-from vocalremix.remix import classic_remix, mix, peak, speech_remix
+from vocalremix.remix.base import Material, Remix, Source, Sources
+from vocalremix.remix.mixing import mix, peak
 
+CHANNELS = 2
 Key = tuple[int, int]
 """Epoch and index of an example."""
 
@@ -37,37 +38,22 @@ class Draws(NamedTuple):
 
     offset_samples: int
     """Where the crop starts inside its window."""
-    is_remixed: bool
-    """Whether the other stems come from windows of their own."""
-    others: tuple[int, int, int]
-    """Those windows, by row of the window table, in the order of STEMS without the target."""
-    is_speech: bool
-    """Whether speech takes the target's place."""
-    snr_db: float
-    """The speech's level over the accompaniment."""
-    gain_db: float
-    """The level change of mixture and target alike; 0 for none."""
-    rng: np.random.Generator
-    """Draws the utterances: their number is random, so they come last."""
+    remixes: dict[str, Any]
+    """What each remix that takes place has drawn, by its name."""
 
 
 class RemixDataset(Dataset[Example]):
-    """Training examples: a random crop of each window, remixed by chance (FACTS "Training examples", thesis 4.4).
+    """Training examples: a random crop of each window, and what remixes make of it (FACTS "Training examples").
 
     An example is asked for by its key `(epoch, index)` and depends on nothing but the seed, the training's name and
-    that key: not on workers, processes, or what was read before. Its random values are independent of one another and
-    always drawn, wanted or not, so a change of one probability leaves all other decisions of an example as they were,
-    and a higher probability remixes the same examples and some more.
+    that key: not on workers, processes, or what was read before. The crop and each remix have random numbers of their
+    own, so a change of one remix leaves all other decisions of an example as they were.
 
-    - Target and other stems come from window `index`; with probability `mix_prob`, each of the other three comes
-      from a window drawn uniformly from the whole table instead, of any song and any copy.
-    - With probability `speech_remix_prob`, speech takes the target's place (Algorithm 1).
-    - Mixture and target are divided by their common peak; with probability `gain_prob` both get the same gain,
-      uniform in dB.
+    - The crop's four stems come from window `index`, or from where remixes choose. The mixture is their sum.
+    - Mixture and target are divided by their common peak, and multiplied by the levels that remixes give.
 
-    The crop is drawn first, and peaks and SNR are measured on it, where the thesis measures them on the whole 6 s
-    window: so only the crop is read from disk. A window may begin before its song or end after it (a shifted copy);
-    it is padded with zeros.
+    Peaks and levels are measured on the crop, where the thesis measures them on the whole 6 s window: so only the crop
+    is read from disk. A window may begin before its song or end after it (a shifted copy); it is padded with zeros.
     """
 
     def __init__(
@@ -80,12 +66,7 @@ class RemixDataset(Dataset[Example]):
         target: str,
         crop_samples: int,
         window_s: float,
-        mix_prob: float,
-        speech_remix_prob: float,
-        target_scaling: TargetScaling,
-        snr_db: tuple[float, float],
-        gain_prob: float,
-        gain_db: tuple[float, float],
+        remixes: Mapping[str, Remix],
         seed: int,
         training: str,
     ):
@@ -95,34 +76,24 @@ class RemixDataset(Dataset[Example]):
             music: the songs' folder, `<part>/<song>/<stem>.wav`.
             copies: the folder of pitch and tempo copies, `<part>/<song>/<copy>/<stem>.wav`.
             windows: the windows to train on, columns part, song, copy, start_sample.
-            speech: the folder of `<speaker>.wav` and utterances.csv; not touched at `speech_remix_prob` 0.
+            speech: the folder of `<speaker>.wav` and utterances.csv; not touched where no remix needs it.
             target: one of STEMS.
             crop_samples: length of an example.
             window_s: length of a window.
-            mix_prob: probability of a classic remix.
-            speech_remix_prob: probability of speech in the target's place.
-            target_scaling: see vocalremix.remix.speech_remix.
-            snr_db: range of speech over accompaniment.
-            gain_prob: probability of a gain.
-            gain_db: range of the gain.
+            remixes: by name, in the order in which they take place.
             seed, training: of all draws. Trainings of one seed but of other names draw independently; otherwise, one
                 that goes on from another's checkpoint would meet the same examples again.
 
         Raises:
-            InputError: the table is empty or names files that are missing or damaged, a probability is outside
-                0..1, the crop is longer than a window, or speech is wanted and there is none.
+            InputError: the table is empty or names files that are missing or damaged, the crop is longer than a
+                window, or speech is wanted and there is none.
         """
-        probabilities = {"mix_prob": mix_prob, "speech_remix_prob": speech_remix_prob, "gain_prob": gain_prob}
-        for name, value in probabilities.items():
-            if not 0 <= value <= 1:
-                raise InputError(f"{name}: {value} is not a probability; give a number from 0 to 1")
-        if speech_remix_prob > 0 and speech is None:
-            raise InputError(f"speech_remix_prob: {speech_remix_prob}, but there is no speech corpus; set it to 0")
+        self._remixes = {name: remix for name, remix in remixes.items() if remix.prob > 0}
+        needs_speech = [name for name, remix in self._remixes.items() if remix.needs_speech]
+        if needs_speech and speech is None:
+            raise InputError(f"remix {needs_speech[0]}: there is no speech corpus; set its probability to 0")
         self._windows = _Windows(music, copies, windows, target, crop_samples, window_s)
-        self._speech = _Speech(speech) if speech is not None and speech_remix_prob > 0 else None
-        self._target_scaling: TargetScaling = target_scaling
-        self._mix_prob, self._speech_remix_prob, self._gain_prob = mix_prob, speech_remix_prob, gain_prob
-        self._gain_db, self._snr_db = gain_db, snr_db
+        self._speech = _Speech(speech) if speech is not None and needs_speech else None
         self._origin = (seed, zlib.crc32(training.encode()))
 
     def __len__(self) -> int:
@@ -134,41 +105,45 @@ class RemixDataset(Dataset[Example]):
         epoch, index = key
         return f"{self._windows.describe(index)} (epoch {epoch}, example {index})"
 
-    def random(self, *key: int) -> np.random.Generator:
-        """The random numbers of a key; those of two integers are an example's."""
-        return np.random.default_rng((*self._origin, *key))
+    def random(self, *key: int, name: str = "") -> np.random.Generator:
+        """The random numbers of a key, those of two integers an example's; with a `name`, a remix's own."""
+        return np.random.default_rng((*self._origin, *key, *([zlib.crc32(name.encode())] if name else [])))
 
     def draw(self, key: Key) -> Draws:
         """The random values of an example."""
-        rng = self.random(*key)
-        return Draws(
-            offset_samples=int(rng.integers(self._windows.slack_samples + 1)),
-            is_remixed=bool(rng.random() < self._mix_prob),
-            others=tuple(rng.integers(len(self), size=3).tolist()),
-            is_speech=bool(rng.random() < self._speech_remix_prob),
-            snr_db=rng.uniform(*self._snr_db),
-            gain_db=rng.uniform(*self._gain_db) * bool(rng.random() < self._gain_prob),
-            rng=rng,
+        offset_samples = int(self.random(*key).integers(self._windows.slack_samples + 1))
+        windows = self._windows
+        material = Material(
+            windows.target,
+            key[1],
+            offset_samples,
+            windows.crop_samples,
+            windows.window_samples,
+            windows.songs,
+            self._speech,
         )
+        drawn = {}
+        for name, remix in self._remixes.items():
+            rng = self.random(*key, name=name)
+            if rng.random() < remix.prob:
+                drawn[name] = remix.draw(rng, material)
+        return Draws(offset_samples, drawn)
 
     def __getitem__(self, key: Key) -> Example:
         """The example of a key."""
         draws = self.draw(key)
-        _, index = key
-        rows = draws.others if draws.is_remixed else (index, index, index)
-        others = [
-            self._windows.read(row, stem, draws.offset_samples)
-            for row, stem in zip(rows, self._windows.other_stems, strict=True)
-        ]
-        if draws.is_speech and self._speech:
-            parts, peaks = self._speech.draw(
-                draws.rng, self._windows.window_samples, draws.offset_samples, self._windows.crop_samples
-            )
-            mixture, target = speech_remix(mix(others), parts, draws.snr_db, self._target_scaling, peaks)
-        else:
-            target = self._windows.read(index, self._windows.target, draws.offset_samples)
-            mixture, target = classic_remix(target, others)
-        return _example(mixture, target, key, draws.gain_db)
+        taken = [(self._remixes[name], drawn) for name, drawn in draws.remixes.items()]
+        sources = {stem: [Source(key[1], draws.offset_samples)] for stem in STEMS}
+        for remix, drawn in taken:
+            remix.choose(sources, drawn)
+        stems = self._windows.read_stems(sources)
+        level, target_gain = 1.0, 1.0
+        for remix, drawn in taken:
+            stems = remix.apply(stems, drawn)
+            level *= remix.level(drawn)
+            target_gain *= remix.target_gain(stems, drawn)
+        target = stems[STEMS.index(self._windows.target)]
+        return _example(mix(list(stems)), target if target_gain == 1 else target * target_gain, key, level)
 
 
 class ValidationDataset(Dataset[Example]):
@@ -263,9 +238,9 @@ def training_songs(windows: pd.DataFrame, fraction: float, seed: int) -> list[st
     return [songs[i] for i in sorted(chosen)]
 
 
-def _example(mixture: Tensor, target: Tensor, key: Key, gain_db: float = 0.0) -> Example:
-    """Divides both by their common peak, in place, and applies the gain."""
-    factor = 10 ** (gain_db / 20) / (max(peak(mixture), peak(target)) or 1)
+def _example(mixture: Tensor, target: Tensor, key: Key, level: float = 1.0) -> Example:
+    """Divides both by their common peak, in place, and multiplies them by `level`."""
+    factor = level / (max(peak(mixture), peak(target)) or 1)
     return Example(mixture.mul_(factor), target.mul_(factor), torch.tensor(key))
 
 
@@ -295,6 +270,7 @@ class _Windows:
                 f"crop_samples: {crop_samples} is longer than a window of {window_s:g} s, {self.window_samples} samples"
             )
         names = table[["part", "song", "copy"]]
+        self.songs = table["song"].to_numpy(object)
         self._starts = table["start_sample"].to_numpy(dtype=np.int64)
         self._folder_of = names.groupby(["part", "song", "copy"], sort=False).ngroup().to_numpy()
         self._names = list(names.drop_duplicates().itertuples(index=False, name=None))
@@ -311,8 +287,29 @@ class _Windows:
 
     def read(self, row: int, stem: str, offset_samples: int) -> Tensor:
         """A window's crop, `(channels, crop_samples)`."""
-        start = int(self._starts[row]) + offset_samples
-        return self._files.read(self._folders[self._folder_of[row]] / f"{stem}.wav", start, self.crop_samples)
+        waveform = torch.empty(self.crop_samples, CHANNELS)
+        self._read_into(waveform, stem, Source(row, offset_samples))
+        return waveform.T
+
+    def read_stems(self, sources: Sources) -> Tensor:
+        """What each stem's sources add up to, `(stem, channels, crop_samples)` in the order of STEMS."""
+        # laid out as in the files, sample by sample: to transpose takes longer than to read, and batching does it
+        stems = torch.empty(len(STEMS), self.crop_samples, CHANNELS)
+        for stem, waveform in zip(STEMS, stems, strict=True):
+            if not sources[stem]:
+                waveform.zero_()
+            for number, source in enumerate(sources[stem]):
+                part = waveform if number == 0 else torch.empty_like(waveform)
+                self._read_into(part, stem, source)
+                if number:
+                    waveform += part
+        return stems.mT
+
+    def _read_into(self, waveform: Tensor, stem: str, source: Source) -> None:
+        start = int(self._starts[source.row]) + source.offset_samples
+        self._files.read_into(waveform, self._folders[self._folder_of[source.row]] / f"{stem}.wav", start, source.gain)
+        if source.swapped:
+            waveform.copy_(waveform.flip(-1))
 
 
 def _folder(music: Path, copies: Path | None, part: str, song: str, copy: str) -> Path:
@@ -383,12 +380,18 @@ class _PcmFiles:
     def read(self, path: Path, start_sample: int, n_samples: int) -> Tensor:
         """Returns `(channels, n_samples)` float32, zero outside of the file."""
         self.map(path)
+        waveform = torch.empty(n_samples, self._mapped[path].shape[1])
+        self.read_into(waveform, path, start_sample)
+        return waveform.T
+
+    def read_into(self, waveform: Tensor, path: Path, start_sample: int, gain: float = 1.0) -> None:
+        """Fill a float32 waveform, `(samples, channels)` like the file; zero outside of the file."""
+        self.map(path)
         samples = self._mapped[path]
+        n_samples = len(waveform)
         first, last = max(start_sample, 0), min(start_sample + n_samples, len(samples))
-        # laid out as in the file, sample by sample: to transpose takes longer than to read, and batching does it anyway
-        waveform = torch.empty(n_samples, samples.shape[1])
         if last - first < n_samples:
             waveform.zero_()
         if first < last:
             waveform[first - start_sample : last - start_sample] = samples[first:last]
-        return waveform.mul_(1 / 32768).T
+        waveform.mul_(gain / 32768)

@@ -1,6 +1,7 @@
 """One training of the study, from windows on disk to a checkpoint: data, model, MLflow run and scratch."""
 
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -23,7 +24,11 @@ from vocalremix.files import publish
 from vocalremix.lock import only_one
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.registry import build
-from vocalremix.params import AXES, Common, Phase, Settings
+from vocalremix.params import Common, Params, Phase, Settings
+from vocalremix.remix.base import Remix
+from vocalremix.remix.classic import Classic
+from vocalremix.remix.gain import Gain
+from vocalremix.remix.speech import Speech
 from vocalremix.tracking import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.windows import read_windows
 
@@ -38,23 +43,33 @@ class Recipe:
     """Of its folder of results."""
     stage: str
     schedule: tuple[Phase, ...]
-    mix_prob: float
-    speech_remix_prob: float
+    remixes: Mapping[str, Remix]
     seed: int
     data_fraction: float = 1
     songs_seed: int = 0
     """Draws the songs of `data_fraction`: one for all trainings of a study, so that theirs are nested."""
     parts: tuple[str, ...] = ("train",)
     overfit: bool = False
+    policy: str = ""
+    """The name of what `remixes` were made by, if not the thesis's own."""
+    cell: str = ""
+    """Of a sweep, what sets it apart from the others."""
 
     @property
     def title(self) -> str:
-        """What MLflow's table calls it: of a sweep, the cell."""
-        if self.stage != "sweep":
-            return self.stage
-        values = {name: getattr(self, name) for name in AXES}
-        said = (f"{name}={value}" for name, value in values.items() if AXES[name].usual != value)
-        return " ".join([self.stage, *said])
+        """What MLflow's table calls it."""
+        return f"{self.stage} {self.cell}".strip()
+
+
+def thesis_remixes(params: Params, mix_prob: float, speech_remix_prob: float) -> dict[str, Remix]:
+    """Those of the thesis (chapter 4), in their order."""
+    return {
+        "classic": Classic(prob=mix_prob),
+        "speech": Speech(
+            prob=speech_remix_prob, snr_db=params.speech_snr_db, target_scaling=params.speech_target_scaling
+        ),
+        "gain": Gain(prob=params.gain_prob, db=params.gain_db),
+    }
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ def train(
     Interrupted, it leaves `destination` untouched and goes on from its last epoch when called again. Raises
     InputError for data, checkpoints or hardware that do not fit. Waits while another process is at the same training.
     """
-    profile, params, target = settings.profile, settings.params, settings.params.target
+    profile, target = settings.profile, settings.params.target
     # three windows cannot be shared out (thesis 5.1: on a single GPU)
     one_device = {"devices": 1} if recipe.overfit else {}
     devices = choose_devices(profile.compute.model_copy(update=one_device))
@@ -108,12 +123,7 @@ def train(
         target=target,
         crop_samples=model.chunk_samples,
         window_s=profile.sad.window_s,
-        mix_prob=recipe.mix_prob,
-        speech_remix_prob=recipe.speech_remix_prob,
-        target_scaling=params.speech_target_scaling,
-        snr_db=params.speech_snr_db,
-        gain_prob=params.gain_prob,
-        gain_db=params.gain_db,
+        remixes=recipe.remixes,
         seed=recipe.seed,
         training=recipe.stage,
     )
@@ -127,7 +137,8 @@ def train(
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
     # threads decide the order of sums on a CPU only, and a job may go on where there are others
     decisive = description if devices.accelerator == "cpu" else description | {"cpu_threads": None}
-    code = imports.digest(imports.deciding_files(Path(__file__)))
+    of_remixes = {Path(inspect.getfile(type(remix))) for remix in recipe.remixes.values()}
+    code = imports.digest(sorted({*imports.deciding_files(Path(__file__)), *of_remixes}))
     scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
     sweep_of = checkpoint.read_metadata(start)["mlflow_run_id"] if start and recipe.stage == "sweep" else None
@@ -220,12 +231,9 @@ def _description(
     """All that decides a training's result but model and initial weights, as flat names and values."""
     settings_in_use = {
         "target": settings.params.target,
-        "speech_target_scaling": settings.params.speech_target_scaling,
-        "speech_snr_db": list(settings.params.speech_snr_db),
-        "gain_prob": settings.params.gain_prob,
-        "gain_db": list(settings.params.gain_db),
-        "mix_prob": recipe.mix_prob,
-        "speech_remix_prob": recipe.speech_remix_prob,
+        "remix": recipe.policy,
+        "mix_prob": recipe.remixes["classic"].prob,
+        "speech_remix_prob": recipe.remixes["speech"].prob,
         "data_fraction": recipe.data_fraction,
         "seed": recipe.seed,
         "schedule": json.dumps([phase.model_dump() for phase in recipe.schedule]),
@@ -239,7 +247,12 @@ def _description(
         "n_valid_windows": len(valid_windows),
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
-    return settings_in_use | common.model_dump() | settings.profile.sad.model_dump()
+    of_remixes = {
+        f"remix.{name}.{key}": value
+        for name, remix in recipe.remixes.items()
+        for key, value in remix.model_dump(mode="json").items()
+    }
+    return settings_in_use | of_remixes | common.model_dump() | settings.profile.sad.model_dump()
 
 
 def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFrame, window_s: float) -> list[DataSet]:

@@ -20,6 +20,9 @@ def deciding_files(program: Path, *folders: Path) -> tuple[Path, ...]:
     """
     finder = ModuleFinder([str(folder) for folder in (SOURCE, *folders)], excludes=RECORDING)
     finder.run_script(str(program))
+    if "vocalremix.remix.policies" in finder.modules:  # which may ask for any of them, by name
+        for remix in (SOURCE / "vocalremix/remix").glob("*.py"):
+            finder.import_hook(f"vocalremix.remix.{remix.stem}")
     files = (getattr(module, "__file__", None) for module in finder.modules.values())
     return tuple(sorted(Path(file) for file in files if file))
 

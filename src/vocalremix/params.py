@@ -7,61 +7,44 @@ is checked before any work starts, so this module stays free of slow imports.
 import difflib
 import itertools
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
+from vocalremix.remix.registry import Policy
+from vocalremix.values import (
+    Count,
+    Fraction,
+    Positive,
+    Probability,
+    Range,
+    Section,
+    Seed,
+    Share,
+    Target,
+    TargetScaling,
+)
 
 SAMPLE_RATE = 44100
 """Of all audio of a study, in Hz; that of vocalremix.audio, which takes longer to import."""
-Target = Literal["vocals", "drums", "bass", "other"]
-TargetScaling = Literal["matched", "published"]
 ONE_DRAW = "All seeds hear the same songs of a share: intervals say nothing of other songs to train on."
+Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
+"""A part of a path."""
+Value = int | float | str
+"""Of an axis."""
 T = TypeVar("T", bound=BaseModel)
 
 
-def _number(value: Any) -> Any:
-    """PyYAML reads `1e-4` as a string, and `dvc exp run -S` writes such numbers."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    if isinstance(value, str):
-        return float(value)
-    return value
-
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"{list(bounds)} is no range; give the lower end first")
-    return bounds
-
-
-Number = Annotated[int | float, BeforeValidator(_number)]
-Probability = Annotated[Number, Field(ge=0, le=1)]
-Share = Annotated[Number, Field(gt=0, le=1)]
-Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Range = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A mapping whose keys are all known; it cannot be changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+def shown(value: Value) -> str:
+    """A value of an axis, for reading."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 @dataclass(frozen=True)
@@ -74,9 +57,9 @@ class Axis:
     """What the report asks of its values; nothing of seeds, which only repeat."""
     note: str = ""
     """What has to be known to read the answers."""
-    base: Callable[[Iterable[float]], Any] = min
+    base: Callable[[Sequence[Any]], Any] = min
     """Chooses the value that the others are compared with."""
-    usual: float | None = None
+    usual: float | str | None = None
     """The value of the thesis's sweep, which goes without saying in a training's title."""
 
 
@@ -88,6 +71,9 @@ class Cell:
     of params.yaml, because DVC puts it into paths.
     """
 
+    remix: Annotated[
+        Name, Axis("", "Which remixes help?", "Against the first of the list.", itemgetter(0), usual="thesis")
+    ]
     speech_remix_prob: Annotated[Probability, Axis("speech", "What does speech in place of the target do?")]
     mix_prob: Annotated[Probability, Axis("mix", "What does classic remixing do?", usual=0.8)]
     data_fraction: Annotated[
@@ -100,12 +86,18 @@ class Cell:
             usual=1,
         ),
     ]
-    seed: Annotated[int, Field(ge=0, strict=True), Axis("seed")]
+    seed: Annotated[Seed, Axis("seed")]
 
     @property
     def name(self) -> str:
         """The cell's folder, spelled like the `outs` of dvc.yaml."""
         return "_".join(f"{axis.folder}{getattr(self, name)}" for name, axis in AXES.items())
+
+    @property
+    def title(self) -> str:
+        """What sets the cell apart, as MLflow's table has it."""
+        values = {name: getattr(self, name) for name in AXES}
+        return " ".join(f"{name}={value}" for name, value in values.items() if AXES[name].usual != value)
 
     @property
     def without_seed(self) -> "Cell":
@@ -129,14 +121,14 @@ class Sweep(Section):
 
     @field_validator("*")
     @classmethod
-    def _distinct(cls, values: list[int | float]) -> list[int | float]:
+    def _distinct(cls, values: list[Value]) -> list[Value]:
         if len(set(values)) < len(values):
             raise ValueError(f"names a value twice: {values}; DVC would train it twice")
         return values
 
-    def values(self, axis: str) -> list[float]:
+    def values(self, axis: str) -> list[Any]:
         """Those of an axis, in the order of params.yaml."""
-        values: list[float] = getattr(self, axis)
+        values: list[Any] = getattr(self, axis)
         return values
 
     def cells(self) -> Iterator[Cell]:
@@ -147,7 +139,7 @@ class Sweep(Section):
 class Params(Section):
     """params.yaml."""
 
-    profile: Annotated[str, Field(pattern=r"^[\w-]+$")]
+    profile: Name
     seed: Annotated[int, Field(ge=0)]
     target: Target
     mix_prob: Probability
@@ -156,7 +148,17 @@ class Params(Section):
     speech_target_scaling: TargetScaling
     gain_prob: Probability
     gain_db: Range
+    remix: Name
+    remixes: dict[Name, Policy]
     sweep: Sweep
+
+    @model_validator(mode="after")
+    def _policies(self) -> Self:
+        for key, name in [("remix", self.remix), *(("sweep.remix", name) for name in self.sweep.values("remix"))]:
+            if name not in self.remixes:
+                close = difflib.get_close_matches(name, self.remixes, n=1) or sorted(self.remixes)
+                raise ValueError(f"{key}: {name} is none of remixes; is it {' or '.join(close)}?")
+        return self
 
 
 class DemoMusic(Section):
@@ -189,8 +191,8 @@ class FolderMusic(RealMusic):
     """A folder of `<song>/{vocals,drums,bass,other}.*`, with or without train/valid/test parts."""
 
     source: Literal["folder"]
-    valid: list[str] = []
-    test: list[str] = []
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
 
 class MusdbMusic(RealMusic):
@@ -281,7 +283,7 @@ class Common(Section):
     batch_size: Count
     accumulate: Count = 1
     clip_norm: Positive
-    ema_decay: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+    ema_decay: Fraction
     ema_examples: Count
     patience: Count
 

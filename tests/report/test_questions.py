@@ -43,7 +43,7 @@ def test_speech_is_compared_with_none_and_adjusted(reported: FakeStudy) -> None:
     assert [comparison.subject for comparison in question.comparisons] == [
         f"speech_remix_prob {probability}" for probability in ("0.1", "0.2", "0.3", "0.5", "1")
     ]
-    names = [f"sweep/{Cell(p, 0.8, 1, 42).name}" for p in (0, 0.1, 0.2, 0.3, 0.5, 1)]
+    names = [f"sweep/{Cell('thesis', p, 0.8, 1, 42).name}" for p in (0, 0.1, 0.2, 0.3, 0.5, 1)]
     none, *others = (usdr(reported, name) for name in names)
     tests = [stats.ttest_rel(scores, none) for scores in others]
     adjusted = multipletests([test.pvalue for test in tests], method="holm")[1]
@@ -58,7 +58,7 @@ def test_what_one_sweep_of_speech_can_answer(reported: FakeStudy) -> None:
     questions = asked(reported)
     assert list(questions) == [SPEECH, FINE_TUNING, FINAL, THRESHOLD]
     (fine_tuning,) = questions[FINE_TUNING].comparisons
-    best = usdr(reported, "sweep/speech0.2_mix0.8_data1_seed42")
+    best = usdr(reported, "sweep/thesis_speech0.2_mix0.8_data1_seed42")
     assert fine_tuning.effects[USDR].difference == pytest.approx(np.mean(best - usdr(reported, "initial")))
     against = [(comparison.subject, comparison.baseline) for comparison in questions[FINAL].comparisons]
     assert against == [("train", "initial"), ("train_full", "initial"), ("train_full", "train")]
@@ -76,7 +76,7 @@ def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStud
     assert [question.is_detail for question in questions.values()][:5] == [False, True, False, True, False]
 
     def gains(fraction: float) -> np.ndarray:
-        names = [[f"sweep/{Cell(p, 0.8, fraction, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
+        names = [[f"sweep/{Cell('thesis', p, 0.8, fraction, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
         with_speech, without = ([usdr(study, name) for name in row] for row in names)
         return np.subtract(with_speech, without)
 
@@ -159,7 +159,7 @@ def test_a_difference_of_gains_is_not_told_as_one_of_levels(
     for fraction, levels in ((0.4, at_few), (1, at_many)):
         for probability, level in zip((0, 0.5), levels, strict=True):
             for seed in (1, 2, 3):
-                study.add_cell(Cell(probability, 0.8, fraction, seed), test_db=level, valid_db=5)
+                study.add_cell(Cell("thesis", probability, 0.8, fraction, seed), test_db=level, valid_db=5)
     ((text, _),) = asked(study)[INTERACTION].verdicts
     assert re.match(says.format("speech_remix_prob 0.5 at data_fraction 0.4"), text)
 
@@ -168,8 +168,8 @@ def test_what_the_best_cell_of_several_seeds_is(empty_study: FakeStudy) -> None:
     """The mean over seeds chooses, and the captions name it, not a seed's."""
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], seed=[1, 2, 3]).write()
     for seed, valid_db in zip((1, 2, 3), (4, 7, 8), strict=True):
-        study.add_cell(Cell(0.5, 0.8, 1, seed), test_db=6, valid_db=valid_db)
-        study.add_cell(Cell(0, 0.8, 1, seed), test_db=6, valid_db=5.9)
+        study.add_cell(Cell("thesis", 0.5, 0.8, 1, seed), test_db=6, valid_db=valid_db)
+        study.add_cell(Cell("thesis", 0, 0.8, 1, seed), test_db=6, valid_db=5.9)
     write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
     for table in ("table_5_3_best_cell", "table_5_4_difference"):
         caption = (study.report / "tables" / f"{table}.md").read_text()

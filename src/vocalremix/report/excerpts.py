@@ -12,6 +12,7 @@ from vocalremix.audio import SAMPLE_RATE, Waveform
 from vocalremix.corpus import songs
 from vocalremix.errors import InputError
 from vocalremix.evaluation import read_mixture_and_target
+from vocalremix.params import shown
 from vocalremix.report.listening import Excerpt, Track
 from vocalremix.report.study import USDR, Scores, Study
 
@@ -64,7 +65,7 @@ def _systems(study: Study) -> Mapping[str, Scores]:
     first_seed = study.settings.params.sweep.values("seed")[0]
     axes = [axis for axis in study.swept_axes if axis != "seed"] or ["speech_remix_prob"]
     cells = {
-        " ".join(f"{axis} {getattr(cell, axis):g}" for axis in axes): run.scores
+        " ".join(f"{axis} {shown(getattr(cell, axis))}" for axis in axes): run.scores
         for cell, run in study.cells.items()
         if cell.seed == first_seed
     }

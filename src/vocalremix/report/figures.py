@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vocalremix.effects import song_interval
-from vocalremix.params import Cell
+from vocalremix.params import Cell, shown
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
@@ -201,8 +201,8 @@ def _heat_map(study: Study) -> Figure:
             shade = mesh.norm(value)
             color = "#fdfdfd" if shade < 0.6 else "#101010"
             panel.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
-        panel.set_xticks(np.arange(len(columns)) + 0.5, [f"{value:g}" for value in columns])
-        panel.set_yticks(np.arange(len(rows)) + 0.5, [f"{value:g}" for value in rows])
+        panel.set_xticks(np.arange(len(columns)) + 0.5, [shown(value) for value in columns])
+        panel.set_yticks(np.arange(len(rows)) + 0.5, [shown(value) for value in rows])
         panel.set_title(f"{metric.name} (dB)")
         panel.set_xlabel(column_axis)
         panel.grid(visible=False)
@@ -215,7 +215,7 @@ def _lines(study: Study) -> dict[str, dict[float, list[Cell]]]:
     axes = [axis for axis in study.swept_axes if axis not in ("speech_remix_prob", "seed")]
     lines: dict[str, dict[float, list[Cell]]] = {}
     for cell in study.cells:
-        name = ", ".join(f"{axis} {getattr(cell, axis):g}" for axis in axes) or "fine-tuned"
+        name = ", ".join(f"{axis} {shown(getattr(cell, axis))}" for axis in axes) or "fine-tuned"
         lines.setdefault(name, {}).setdefault(cell.speech_remix_prob, []).append(cell)
     return lines
 

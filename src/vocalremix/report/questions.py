@@ -20,7 +20,7 @@ from vocalremix.effects import (
     verdict,
     what_is_known,
 )
-from vocalremix.params import AXES, ONE_DRAW, Cell
+from vocalremix.params import AXES, ONE_DRAW, Cell, Value, shown
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 from vocalremix.report.table import Row, Table
 from vocalremix.statistics import THRESHOLD_DB
@@ -176,19 +176,19 @@ def _axis(study: Study, settings: Mapping[Cell, list[Run]], axis: str) -> list[Q
     """
     asked, base = AXES[axis].question, AXES[axis].base(study.settings.params.sweep.values(axis))
     others = [other for other in SETTINGS if other != axis and other in study.swept_axes]
-    by_value: dict[float, list[Differences]] = {}
+    by_value: dict[Value, list[Differences]] = {}
     each = []
     for cell, runs in settings.items():
         if (value := getattr(cell, axis)) != base:
-            where = "".join(f" at {other} {getattr(cell, other):g}" for other in others)
+            where = "".join(f" at {other} {shown(getattr(cell, other))}" for other in others)
             differences = _gains(runs, *settings[replace(cell, **{axis: base})])
             by_value.setdefault(value, []).append(differences)
-            each.append((f"{axis} {value:g}{where}", f"{base:g}", differences))
+            each.append((f"{axis} {shown(value)}{where}", shown(base), differences))
     if not others:
         return [_question(asked, each)]
     over = " and ".join(others)
     pooled = [
-        (f"{axis} {value:g} on average over {over}", f"{base:g}", _mean(of_value))
+        (f"{axis} {shown(value)} on average over {over}", shown(base), _mean(of_value))
         for value, of_value in by_value.items()
     ]
     return [_question(asked, pooled), _question(f"{asked} {SETTING_BY_SETTING}", each, is_detail=True)]
@@ -208,7 +208,11 @@ def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
             comparisons.append(
                 (
                     f"the gain by speech_remix_prob {cell.speech_remix_prob:g} at data_fraction {few:g}"
-                    + (f" and mix_prob {cell.mix_prob:g}" if "mix_prob" in study.swept_axes else ""),
+                    + "".join(
+                        f" and {axis} {shown(getattr(cell, axis))}"
+                        for axis in ("remix", "mix_prob")
+                        if axis in study.swept_axes
+                    ),
                     f"the gain at data_fraction {many:g}",
                     {metric: at_few[metric] - at_many[metric] for metric in METRICS},
                 )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from vocalremix.effects import FEWEST_SONGS_TO_DRAW, paired_effect
 from vocalremix.metrics import AVERAGES, aggregate
-from vocalremix.params import Cell
+from vocalremix.params import Cell, shown
 from vocalremix.report.published import N_SONGS, N_WINDOWS, PUBLISHED
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study, mean_valid_db
 from vocalremix.report.table import Row, Table, Value
@@ -278,7 +278,7 @@ def _chosen(study: Study) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return ", ".join(f"{axis} {value:g}" for axis, value in asdict(cell).items())
+    return ", ".join(f"{axis} {shown(value)}" for axis, value in asdict(cell).items())
 
 
 def _described(scores: Scores, metric: Metric) -> dict[str, Value]:

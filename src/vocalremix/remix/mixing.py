@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from vocalremix.params import TargetScaling
+from vocalremix.values import TargetScaling
 
 
 def peak(waveform: Tensor) -> float:
@@ -44,10 +44,31 @@ def mix_at_snr(signal: Tensor, noise: Tensor, snr_db: float) -> Tensor:
     """
     if signal.shape != noise.shape:
         raise ValueError(f"signal {tuple(signal.shape)} and noise {tuple(noise.shape)} differ in shape")
+    return torch.add(signal, noise, alpha=noise_gain(signal, noise, snr_db))
+
+
+def noise_gain(signal: Tensor, noise: Tensor, snr_db: float) -> float:
+    """The factor for the noise in `mix_at_snr`; 1 where signal or noise is silent."""
     signal_norm, noise_norm = (float(torch.linalg.vector_norm(waveform)) for waveform in (signal, noise))
     if signal_norm == 0 or noise_norm == 0:
-        return signal + noise
-    return torch.add(signal, noise, alpha=signal_norm / noise_norm * 10 ** (-snr_db / 20))
+        return 1.0
+    return signal_norm / noise_norm * float(10 ** (-snr_db / 20))
+
+
+def join(parts: Sequence[Tensor], n_samples: int, peaks: Sequence[float] | None = None) -> Tensor:
+    """Utterances `(samples,)` or `(channels, samples)`, each divided by its peak, end to end and cut to `n_samples`.
+
+    `peaks`: of the whole utterances where `parts` holds parts of them. Returns `(channels, n_samples)`. Raises
+    ValueError where they are shorter.
+    """
+    divisors = [peak(part) for part in parts] if peaks is None else peaks
+    normalised = [
+        part.reshape(-1, part.shape[-1]) / (divisor or 1) for part, divisor in zip(parts, divisors, strict=True)
+    ]
+    speech = torch.cat(normalised, dim=-1)[:, :n_samples]
+    if speech.shape[-1] < n_samples:
+        raise ValueError(f"{speech.shape[-1]} samples of speech for {n_samples} of accompaniment")
+    return speech
 
 
 def classic_remix(target: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -94,13 +115,7 @@ def speech_remix(
     if target_scaling not in get_args(TargetScaling):
         raise ValueError(f"target_scaling is {target_scaling!r}, expected one of {get_args(TargetScaling)}")
     parts = [utterances] if isinstance(utterances, Tensor) else utterances
-    divisors = [peak(part) for part in parts] if peaks is None else peaks
-    normalised = [
-        part.reshape(-1, part.shape[-1]) / (divisor or 1) for part, divisor in zip(parts, divisors, strict=True)
-    ]
-    speech = torch.cat(normalised, dim=-1)[:, : accompaniment.shape[-1]]
-    if speech.shape[-1] < accompaniment.shape[-1]:
-        raise ValueError(f"{speech.shape[-1]} samples of speech for {accompaniment.shape[-1]} of accompaniment")
+    speech = join(parts, accompaniment.shape[-1], peaks)
     target = torch.empty_like(accompaniment).copy_(speech)
     mixture = mix_at_snr(target, accompaniment, snr_db)
     gain = 1 / (peak(mixture) or 1)

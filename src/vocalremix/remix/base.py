@@ -1,0 +1,104 @@
+"""What a remix is: a decision drawn for each example, and what the decision does to the example."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_args
+
+from vocalremix.errors import InputError
+from vocalremix.values import Probability, Section, Target
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+STEMS: tuple[str, ...] = get_args(Target)
+
+
+class Source(NamedTuple):
+    """What one stem of an example is read from."""
+
+    row: int
+    """Of the window table."""
+    offset_samples: int
+    """From the window's start to the crop's; outside of the file there are zeros."""
+    gain: float = 1.0
+    """Negative for the other polarity."""
+    swapped: bool = False
+    """Whether left and right change places."""
+
+
+Sources = dict[str, list[Source]]
+"""Of each stem, what is added up to it; nothing for a stem that is silent, or that a remix makes."""
+
+
+class Speech(Protocol):
+    """A corpus of utterances."""
+
+    def draw(
+        self, rng: "np.random.Generator", window_samples: int, offset_samples: int, crop_samples: int
+    ) -> "tuple[list[Tensor], list[float]]":
+        """Utterances joined to the length of a window: the parts in the crop, and the peak of each whole utterance."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The example that a remix decides on, and all that it may draw from."""
+
+    target: str
+    """The stem that the model is to extract."""
+    row: int
+    """The example's window, by row of the window table."""
+    offset_samples: int
+    """Where the crop starts in the window."""
+    crop_samples: int
+    window_samples: int
+    songs: "npt.NDArray[np.object_]"
+    """Of each row of the window table."""
+    corpus: Speech | None
+
+    @property
+    def speech(self) -> Speech:
+        """The speech corpus, of a remix that `needs_speech`."""
+        assert self.corpus is not None
+        return self.corpus
+
+    def draw_row(self, rng: "np.random.Generator", where: Literal["any", "same", "another"] = "any") -> int:
+        """A window of "any" song, of the "same" as the example's, or of "another", each as likely as the next."""
+        if where == "any":
+            return int(rng.integers(len(self.songs)))
+        is_same = self.songs == self.songs[self.row]
+        rows = (is_same if where == "same" else ~is_same).nonzero()[0]
+        if not len(rows):
+            raise InputError("remix: stems of another song are asked for, but there is only one; add songs")
+        return int(rng.choice(rows))
+
+
+class Remix(Section):
+    """One thing that happens to training examples, each with probability `prob`.
+
+    A remix has a module of its own, and its settings are fields. It draws from random numbers of its own, keyed by
+    (seed, training, epoch, index, its name): a change of one remix leaves the decisions of all others as they were,
+    and a higher `prob` takes the same examples and some more. What is not needed of the methods below stays as it is.
+    """
+
+    prob: Probability = 1
+    needs_speech: ClassVar[bool] = False
+    """Whether `draw` reads `Material.speech`."""
+
+    def draw(self, rng: "np.random.Generator", material: Material) -> Any:
+        """All that is random, for `choose`, `apply` and `level`."""
+
+    def choose(self, sources: Sources, drawn: Any) -> None:
+        """Change in place where the stems come from, before they are read. This costs next to nothing."""
+
+    def apply(self, stems: "Tensor", drawn: Any) -> "Tensor":
+        """Change the stems, `(stem, channels, samples)` float32 in the order of STEMS; their sum is the mixture."""
+        return stems
+
+    def level(self, drawn: Any) -> float:
+        """A factor for mixture and target once their common peak is 1."""
+        return 1.0
+
+    def target_gain(self, stems: "Tensor", drawn: Any) -> float:
+        """A factor for the target alone, after `apply`: with another value than 1 it is no part of the mixture."""
+        return 1.0

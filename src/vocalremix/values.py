@@ -1,0 +1,39 @@
+"""Types of the values that settings hold."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Target = Literal["vocals", "drums", "bass", "other"]
+TargetScaling = Literal["matched", "published"]
+
+
+def _number(value: Any) -> Any:
+    """PyYAML reads `1e-4` as a string, and `dvc exp run -S` writes such numbers."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    if isinstance(value, str):
+        return float(value)
+    return value
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{list(bounds)} is no range; give the lower end first")
+    return bounds
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
+Range = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, strict=True)]
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known; it cannot be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
