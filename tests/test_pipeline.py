@@ -54,7 +54,7 @@ def test_every_dependency_and_parameter_exists(stage: str) -> None:
         keys, place = (next(iter(entry.values())), profile) if isinstance(entry, dict) else ([entry], params)
         for key in keys:
             value: Any = place
-            for name in key.split("."):
+            for name in re.sub(r"\$\{.*?remix\}", "thesis", key).split("."):
                 value = value[name]
 
 
