@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vocalremix import metrics
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
 from vocalremix.checkpoint import DESCRIPTION, read_metadata
-from vocalremix.corpus import PARTS, equal_length, subfolders
+from vocalremix.corpus import PARTS, equal_length, song_folders
 from vocalremix.corpus.folder import check_stems
 from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
@@ -231,14 +231,15 @@ def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
     """The folders of the songs to score, and the names of the songs in other parts."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name a folder of songs with --songs")
-    parts = {name: subfolders(root / name) for name in PARTS if (root / name).is_dir()}
+    found = song_folders(root)
+    parts = sorted({its_part for its_part, _ in found} - {""}, key=PARTS.index)
     part = part or ("test" if parts else "")
     if part and part not in parts:
         raise InputError(f"{root}: no part {part}; choose another with --part: {', '.join(parts) or 'there are none'}")
-    chosen = parts.pop(part) if parts else subfolders(root)
+    chosen = [folder for its_part, folder in found if its_part == part]
     if not chosen:
         raise InputError(f"{root / part}: no songs; expected <song>/{{{','.join(STEMS)}}}.wav (or flac, ogg, mp3, ...)")
-    return chosen, [folder.name for folders in parts.values() for folder in folders]
+    return chosen, [folder.name for its_part, folder in found if its_part != part]
 
 
 def _score(
