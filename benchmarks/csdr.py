@@ -19,8 +19,8 @@ TOLERANCE_DB = 1e-6
 WINDOW_SAMPLES = 6 * SAMPLE_RATE
 
 
-def song(seconds: int) -> tuple[str, Waveform, Waveform]:
-    """What it is, a flawed estimate and the reference, `(channels, samples)`; a tenth of the reference is silent."""
+def song(seconds: int) -> tuple[str, Waveform, Waveform, Waveform]:
+    """What it is, a flawed estimate, the reference, a tenth of it silent, and the mixture, `(channels, samples)`."""
     if REAL_SONG.is_dir():
         name = "real audio"
         stems = {stem: read(REAL_SONG / f"{stem}.flac")[0][:, : seconds * SAMPLE_RATE] for stem in STEMS}
@@ -32,7 +32,7 @@ def song(seconds: int) -> tuple[str, Waveform, Waveform]:
     estimate: Waveform = uniform_filter1d(vocals, 15) + 0.1 * sum(stems.values())
     middle = vocals.shape[1] // 2
     vocals[:, middle : middle + vocals.shape[1] // 10] = 0
-    return name, estimate, vocals
+    return name, estimate, vocals, sum(stems.values(), vocals)
 
 
 def textbook(estimate: Waveform, reference: Waveform) -> npt.NDArray[np.float64]:
@@ -54,12 +54,15 @@ def check(estimate: Waveform, reference: Waveform) -> str:
 def rows() -> Iterator[Row]:
     """cSDR, and all that the study computes of a song."""
     seconds = 60
-    name, estimate, reference = song(seconds)
+    name, estimate, reference, mixture = song(seconds)
     agreement = check(estimate, reference)
     times = race(lambda: textbook(estimate, reference), lambda: csdr_frames(estimate, reference, *THESIS_FRAMES_S))
     read_once = duration((estimate.nbytes + reference.nbytes) / copy_rate())
     yield Row(f"cSDR of {seconds} s of stereo ({name})", *times.medians(duration), read_once, times.speedup, agreement)
     starts = range(0, reference.shape[1] - WINDOW_SAMPLES + 1, WINDOW_SAMPLES // 2)
-    times = race(lambda: textbook(estimate, reference), lambda: score_song(estimate, reference, starts, WINDOW_SAMPLES))
+    times = race(
+        lambda: textbook(estimate, reference),
+        lambda: score_song(estimate, reference, mixture, starts, WINDOW_SAMPLES),
+    )
     question = f"All scores of {seconds} s, by song and by window, beside museval's cSDR alone"
     yield Row(question, *times.medians(duration), read_once, times.speedup, "tests/test_metrics.py")

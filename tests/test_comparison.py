@@ -21,12 +21,13 @@ from scipy.signal import butter, sosfilt
 
 from vocalremix import checkpoint
 from vocalremix.audio import STEMS, read, write_pcm16
-from vocalremix.comparison import OUTPUTS, Comparison, assess, compare, describe, write_comparison
+from vocalremix.comparison import OUTPUTS, Comparison, assess, compare, describe, legend, write_comparison
 from vocalremix.errors import InputError
 from vocalremix.estimates import find_estimates
 from vocalremix.evaluation import evaluate
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS
 from vocalremix.models.registry import build
+from vocalremix.sad import salient_starts
 from vocalremix.separation import Separator
 from vocalremix.tracking import Store, open_run
 
@@ -426,6 +427,44 @@ def test_a_checkpoint_against_its_own_estimates_and_as_evaluated(tmp_path: Path)
             np.testing.assert_allclose(
                 renamed[score].xs(system, level="side"), evaluated[score].xs(system, level="system"), atol=1e-4
             )
+
+
+def test_windows_are_those_of_the_checkpoints_profile(tmp_path: Path) -> None:
+    vocals = {"Song": write_song(tmp_path / "songs/Song", 0, seconds=8)}
+    write_estimates(tmp_path / "estimates", vocals, -5)
+    for name, sad in (("short", ("amanteur", 2.0, 1.0)), ("paper", ("paper", 3.0, 2.0)), ("imported", ())):
+        metadata = dict(zip(("rule", "window_s", "step_s"), sad, strict=False))
+        checkpoint.save(tmp_path / name, tiny.new_model(), metadata=metadata)
+
+    def compared(a: str, b: str) -> Comparison:
+        return compare(str(tmp_path / a), str(tmp_path / b), tmp_path / "songs", device="cpu", hop_s=0.1)
+
+    of_vocals = read(tmp_path / "songs/Song/vocals.wav")[0]
+    for a, b, sad in (
+        ("short", "estimates", ("amanteur", 2.0, 1.0)),
+        ("estimates", "paper", ("paper", 3.0, 2.0)),
+        ("short", "short", ("amanteur", 2.0, 1.0)),
+        ("short", "imported", ("amanteur", 2.0, 1.0)),
+        ("imported", "estimates", ("amanteur", 6.0, 3.0)),
+    ):
+        comparison = compared(a, b)
+        n_windows = len(salient_starts(of_vocals, RATE, *sad))
+        assert n_windows and set(comparison.songs.n_windows) == {n_windows}
+        assert f"windows of {sad[1]:g} s every {sad[2]:g} s, salient by the rule {sad[0]}" in "".join(
+            legend(comparison.sad)
+        )
+        assert not [note for note in comparison.notes if "trained" in note]
+        excerpt = comparison.excerpts[0].tracks[0].waveform
+        assert excerpt.shape == (2, round(sad[1] * RATE))
+    disagreeing = compared("paper", "short")
+    assert disagreeing.notes[0] == (
+        "windows of 3 s every 2 s, salient by the rule paper, as paper was trained; short was trained on "
+        "2 s every 1 s, salient by the rule amanteur"
+    )
+    assert set(disagreeing.songs.n_windows) == {len(salient_starts(of_vocals, RATE, "paper", 3.0, 2.0))}
+    checkpoint.save(tmp_path / "odd", tiny.new_model(), metadata={"rule": "mine", "window_s": 2, "step_s": 1})
+    with pytest.raises(InputError, match=r"odd/model\.json: metadata\.rule: input should be"):
+        compared("odd", "short")
 
 
 @pytest.mark.parametrize("form", ["{}", "runs:/{}", "runs:/{}/checkpoint"])

@@ -126,8 +126,9 @@ def test_a_perfect_estimate_has_no_interval(corpus: tuple[Path, pd.DataFrame], t
         if path.stem != "drums":
             write_pcm16(path, np.zeros((2, soundfile.info(path).frames)))
     summary = evaluate(Separator(Half()), "drums", music, windows, tiny.WINDOW_S, tmp_path / "scores")
-    assert summary["mixture"]["songs"]["csdr_sisec_db"] == np.inf
-    assert "csdr_sisec_db_ci_low" not in summary["mixture"]["songs"]
+    assert summary["mixture"]["songs"]["csdr_thesis_db"] == np.inf
+    assert summary["mixture"]["songs"]["csdr_sisec_skipped"] == 3, "there is no accompaniment"
+    assert "csdr_thesis_db_ci_low" not in summary["mixture"]["songs"]
 
 
 def test_a_silent_song_is_counted_and_not_averaged(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_one_song_scored_by_hand() -> None:
     reference = np.tile(np.float32([[0.3, -0.1, 0.2]]), (2, 44100))
     estimate = reference * np.float32(0.9)
     estimate[:, 44100:] = reference[:, 44100:] * np.float32(0.5)
-    song, windows = score_song(estimate, reference, [0, 44100], 44100)
+    song, windows = score_song(estimate, reference, 2 * reference, [0, 44100], 44100)
     assert [row["start_sample"] for row in windows] == [0, 44100]
     assert [row["usdr_db"] for row in windows] == pytest.approx([20, 20 * np.log10(2)], abs=1e-3)
     # a third of the energy with an error of 1 %, two thirds with 25 %

@@ -19,6 +19,7 @@ from vocalremix.metrics import (
     aggregate,
     csdr_frames,
     sisdr,
+    sisec_frames,
     song_scores,
     usdr,
     window_scores,
@@ -115,6 +116,40 @@ def test_frames_of_short_signals_are_musevals(n_samples: int) -> None:
     assert np.isnan(ours[:, 0]).all() == (n_samples > 1000)
 
 
+@pytest.mark.parametrize("silent", ["target", "accompaniment", "estimated target", "estimated accompaniment"])
+def test_sisec_drops_the_frames_that_museval_drops_with_both_sources(silent: str) -> None:
+    target, accompaniment, noise = np.random.default_rng(0).normal(size=(3, 2, 5000)).astype(np.float32)
+    second = slice(2000, 3000)
+    if silent in ("target", "accompaniment"):
+        (target if silent == "target" else accompaniment)[:, second] = 0
+    mixture = target + accompaniment
+    estimate = target + np.float32(0.3) * noise
+    if silent == "estimated target":
+        estimate[:, second] = 0
+    if silent == "estimated accompaniment":
+        estimate[:, second] = mixture[:, second]
+    theirs = museval_sdr(np.stack([estimate, mixture - estimate]), np.stack([target, accompaniment]), 1000, 1000)
+    frames = sisec_frames(estimate, target, mixture, 1000)
+    np.testing.assert_allclose(frames, theirs[0], atol=1e-5, rtol=0)
+    assert np.isnan(frames).tolist() == [False, False, True, False, False]
+    scores = song_scores(estimate, target, mixture, 1000)
+    assert scores["csdr_sisec_db"] == pytest.approx(np.nanmedian(theirs[0]), abs=1e-5)
+    alone = museval_sdr(estimate[None], target[None], 2000, 1500)
+    assert scores["csdr_thesis_db"] == pytest.approx(np.nanmedian(alone), abs=1e-5), "the thesis scores one source"
+
+
+def test_the_untouched_mixture_stands_for_both_sources() -> None:
+    target, accompaniment = np.random.default_rng(0).normal(size=(2, 2, 4000))
+    target[:, :1000] = accompaniment[:, 2000:3000] = 0
+    mixture = target + accompaniment
+    theirs = museval_sdr(np.stack([mixture, mixture]), np.stack([target, accompaniment]), 1000, 1000)
+    np.testing.assert_allclose(sisec_frames(mixture, target, mixture, 1000), theirs[0], atol=1e-6, rtol=0)
+    assert np.isnan(theirs[0]).tolist() == [True, False, True, False]
+    assert np.isnan(sisec_frames(target, target, target, 1000)).all(), "nothing but the target: museval refuses"
+    with pytest.raises(InputError, match="shape"):
+        sisec_frames(mixture, target, mixture[:, 1:], 1000)
+
+
 def test_a_source_that_is_silent_throughout_has_no_csdr() -> None:
     assert np.isnan(csdr_frames(np.ones((2, 3000)), np.zeros((2, 3000)), sample_rate=1000)).all()
 
@@ -165,8 +200,8 @@ def test_shapes_that_differ_are_named() -> None:
 def test_protocols_by_name(song: tuple[Array, Array]) -> None:
     vocals, accompaniment = song
     mixture = vocals + accompaniment
-    scores = song_scores(mixture, vocals)
-    sisec = museval_sdr(mixture[None], vocals[None], 44100, 44100)
+    scores = song_scores(mixture, vocals, mixture)
+    sisec = museval_sdr(np.stack([mixture, mixture]), np.stack([vocals, accompaniment]), 44100, 44100)[0]
     thesis = museval_sdr(mixture[None], vocals[None], 88200, 66150)
     assert scores["csdr_sisec_db"] == pytest.approx(np.nanmedian(sisec), abs=1e-6)
     assert scores["csdr_thesis_db"] == pytest.approx(np.nanmedian(thesis), abs=1e-6)
@@ -180,14 +215,19 @@ def test_protocols_by_name(song: tuple[Array, Array]) -> None:
 
 
 def test_each_figure_has_its_protocol() -> None:
-    noise = np.random.default_rng(0).normal(size=(2, 2, 3000))
+    noise = np.random.default_rng(0).normal(size=(3, 2, 3000))
     assert song_scores(*noise, sample_rate=1000).keys() == SONG_PROTOCOLS.keys()
-    assert window_scores(*noise, sample_rate=1000).keys() == WINDOW_PROTOCOLS.keys()
+    assert window_scores(*noise[:2], sample_rate=1000).keys() == WINDOW_PROTOCOLS.keys()
     protocols = [protocol.name for protocol in (*SONG_PROTOCOLS.values(), *WINDOW_PROTOCOLS.values())]
     assert sorted(set(protocols)) == ["mdx", "sisdr", "sisec", "thesis", "windows"]
 
 
-@pytest.mark.parametrize("scores", [song_scores, window_scores])
+def scores_beside_noise(estimate: Array, reference: Array, sample_rate: int) -> dict[str, float]:
+    accompaniment = np.random.default_rng(1).normal(size=reference.shape)
+    return song_scores(estimate, reference, reference + accompaniment, sample_rate)
+
+
+@pytest.mark.parametrize("scores", [scores_beside_noise, window_scores])
 def test_a_silent_reference_has_no_score(scores: Callable[..., dict[str, float]]) -> None:
     sounding, silent = np.random.default_rng(0).normal(size=(2, 3000)), np.zeros((2, 3000))
     assert np.isnan(list(scores(sounding, silent, 1000).values())).all()
@@ -199,7 +239,7 @@ def test_a_silent_reference_has_no_score(scores: Callable[..., dict[str, float]]
     assert scores(0.9 * cancelling, cancelling, 1000)["usdr_db"] == pytest.approx(20, abs=1e-6)
 
 
-@pytest.mark.parametrize("scores", [song_scores, window_scores])
+@pytest.mark.parametrize("scores", [scores_beside_noise, window_scores])
 def test_a_perfect_estimate_is_infinite(scores: Callable[..., dict[str, float]]) -> None:
     reference = np.random.default_rng(0).normal(size=(2, 3000))
     of_perfect = scores(reference, reference, 1000)

@@ -22,7 +22,7 @@ def double(source: Path, path: Path) -> None:
     if source.read_text() == "bad":
         raise InputError(f"{source}: bad")
     if source.read_text() == "slow":
-        (path.parent / "started").touch()
+        (source.parent / "started").touch()
         path.write_text("half of it")
         time.sleep(60)
     path.write_text(2 * source.read_text())
@@ -75,7 +75,7 @@ def test_a_killed_run_is_taken_up(folder: Path) -> None:
     code = "import sys; from pathlib import Path; from test_pieces import run; run(Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(folder)]
     killed = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
-    while not (folder / "scratch/started").exists():
+    while not (folder / "started").exists():
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

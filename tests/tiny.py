@@ -2,16 +2,18 @@
 
 import argparse
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.compute import choose_devices
-from vocalremix.dataset import RemixDataset, ValidationDataset
+from vocalremix.dataset import EpochSampler, RemixDataset, ValidationDataset
 from vocalremix.errors import one_line_errors
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
@@ -37,34 +39,40 @@ SCHEDULE = (Phase(epochs=2, learning_rate=1e-2, decay=0.9), Phase(epochs=1, lear
 COMMON = Common(batch_size=2, clip_norm=0.05, ema_decay=0.8, ema_examples=4, patience=10)
 
 
-def write_music(root: Path) -> pd.DataFrame:
-    """Three training songs and one for validation, noise of 3 s; returns their window table."""
+def write_music(root: Path, song_s: int = 3) -> pd.DataFrame:
+    """Three training songs and one for validation, of noise; returns their window table."""
     rng = np.random.default_rng(0)
     rows = []
     for part, song in (("train", "A"), ("train", "B"), ("train", "C"), ("valid", "D")):
         folder = root / part / song
         folder.mkdir(parents=True)
         for stem in STEMS:
-            write_pcm16(folder / f"{stem}.wav", rng.uniform(-0.2, 0.2, (2, 3 * SAMPLE_RATE)))
-        rows += [(part, song, "", start) for start in range(0, 2 * SAMPLE_RATE, SAMPLE_RATE // 2)]
+            write_pcm16(folder / f"{stem}.wav", rng.uniform(-0.2, 0.2, (2, song_s * SAMPLE_RATE)))
+        rows += [(part, song, "", start) for start in range(0, (song_s - 1) * SAMPLE_RATE, SAMPLE_RATE // 2)]
     return pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
 
 
-def datasets(music: Path, windows: pd.DataFrame, n_valid: int = 4) -> tuple[RemixDataset, ValidationDataset]:
+def datasets(
+    music: Path,
+    windows: pd.DataFrame,
+    n_valid: int = 4,
+    crop_samples: int = CONFIG.chunk_samples,
+    window_s: float = WINDOW_S,
+) -> tuple[RemixDataset, ValidationDataset]:
     training = RemixDataset(
         music,
         None,
         windows[windows.part == "train"],
         None,
         target="vocals",
-        crop_samples=CONFIG.chunk_samples,
-        window_s=WINDOW_S,
+        crop_samples=crop_samples,
+        window_s=window_s,
         remixes={"classic": Classic(prob=0.5), "gain": Gain(prob=0.5)},
         seed=7,
         training="tiny",
     )
     valid = windows[windows.part == "valid"][:n_valid]
-    return training, ValidationDataset(music, valid, "vocals", CONFIG.chunk_samples, WINDOW_S)
+    return training, ValidationDataset(music, valid, "vocals", crop_samples, window_s)
 
 
 def new_model() -> SeparationModel:
@@ -74,6 +82,38 @@ def new_model() -> SeparationModel:
 
 def weights(model: torch.nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def textbook_loop(training: RemixDataset, device: str = "cpu") -> tuple[SeparationModel, list[float]]:
+    """Adam, clipping and averaging written out by hand: the averaged weights, and the loss of every step."""
+    model = new_model().to(device)
+    average: SeparationModel | None = None
+    optimizer = torch.optim.Adam(model.parameters())
+    sampler = EpochSampler(training, COMMON.batch_size)
+    decay = COMMON.ema_decay ** (COMMON.batch_size / COMMON.ema_examples)
+    losses = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = [1e-2, 9e-3, 5e-3][epoch]
+        for batch in DataLoader(training, sampler=sampler, batch_size=COMMON.batch_size):
+            optimizer.zero_grad()
+            loss = model.loss(batch.mixture.to(device), batch.target.to(device))
+            loss.backward()
+            gradients = [parameter.grad for parameter in model.parameters()]
+            norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients))
+            for gradient in gradients:
+                gradient *= min(1.0, COMMON.clip_norm / (float(norm) + 1e-6))
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            if average is None:
+                average = deepcopy(model)
+                continue
+            with torch.no_grad():
+                for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
+                    mean.lerp_(parameter, 1 - decay)
+    assert average is not None
+    return average, losses
 
 
 def main() -> None:

@@ -11,18 +11,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from vocalremix import metrics
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
-from vocalremix.checkpoint import DESCRIPTION
-from vocalremix.corpus import PARTS, equal_length, subfolders
+from vocalremix.checkpoint import DESCRIPTION, read_metadata
+from vocalremix.corpus import PARTS, equal_length, song_folders
 from vocalremix.corpus.folder import check_stems
 from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
 from vocalremix.estimates import Estimates, counted
 from vocalremix.evaluation import loudest_window, score_song
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Float64, window_scores
+from vocalremix.params import Sad
 from vocalremix.report.excerpts import songs_by_gain
 from vocalremix.report.figures import draw_pair
 from vocalremix.report.listening import Excerpt, Track, listening_html, write_listening
@@ -34,7 +36,7 @@ from vocalremix.separation import Separator, separate_recording
 HEADLINE = "usdr_db"
 SIDES = ("mixture", "A", "B")
 OUTPUTS = ("index.html", "listening", "comparison.md", "comparison.csv", "songs.csv")
-WINDOW_SAMPLES = 6 * SAMPLE_RATE
+PUBLISHED_INDEX = Sad(rule="amanteur", window_s=6, step_s=3)
 SAYS_NOTHING = {*PARTS, *STEMS, "checkpoint"}
 RUN_ID = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 
@@ -44,10 +46,10 @@ class Comparison:
     """What two systems reached on the same songs, and what follows from it.
 
     `table` has a row per metric and protocol, `verdicts` a sentence for each. `notes` tell which songs were left out
-    and which estimates were converted. `songs` has a row per song and side: part ("" without parts), song, side
-    ("mixture", "A" or "B"), system (what the side is called), n_windows (salient ones) and the scores of
-    vocalremix.metrics.SONG_PROTOCOLS in dB. `excerpts` are of the songs with B's largest, median and smallest gain in
-    uSDR.
+    and which estimates were converted. `sad` chose the salient windows. `songs` has a row per song and side: part (""
+    without parts), song, side ("mixture", "A" or "B"), system (what the side is called), n_windows (salient ones) and
+    the scores of vocalremix.metrics.SONG_PROTOCOLS in dB. `excerpts` are of the songs with B's largest, median and
+    smallest gain in uSDR.
     """
 
     names: tuple[str, str]
@@ -55,12 +57,17 @@ class Comparison:
     table: Table
     verdicts: list[Verdict]
     notes: list[str]
+    sad: Sad
     songs: pd.DataFrame
     excerpts: list[Excerpt]
 
 
 class System(Protocol):
     """One side of a comparison."""
+
+    @property
+    def sad(self) -> Sad | None:
+        """How its training found salient windows, if it says so."""
 
     def has(self, song: str) -> bool:
         """Whether there is an estimate for the song."""
@@ -73,10 +80,18 @@ class System(Protocol):
 
 
 class Model:
-    """A checkpoint, which makes an estimate for any song."""
+    """A checkpoint, which makes an estimate for any song; `sad`: how its training found windows, if it says so."""
 
-    def __init__(self, separator: Separator) -> None:
-        self._separator = separator
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
+        self._separator = Separator.from_checkpoint(folder, **options)
+        self.target = str(self._separator.model.target)
+        metadata = read_metadata(folder)
+        known = {key: metadata[key] for key in Sad.model_fields if key in metadata}
+        try:  # imported weights know nothing of windows
+            self.sad = Sad.model_validate(known) if known else None
+        except ValidationError as error:
+            key, why = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
+            raise InputError(f"{folder / DESCRIPTION}: metadata.{key}: {why[0].lower()}{why[1:]}") from error
 
     def has(self, song: str) -> bool:
         """Always."""
@@ -122,17 +137,20 @@ def compare(
     separator_options
         Of `Separator`, for checkpoints: hop_s, batch_size, device, precision.
 
+    Salient windows are found as the checkpoints' profile has it (`choose_sad`).
+
     Raises InputError for what is missing, ambiguous, unreadable or of another length, and where no song is left.
     """
     chosen, others = _find_songs(songs, part)
     stems = {folder.name: check_stems(folder) for folder in chosen}
     systems, target = _open_systems((a, b), target, list(stems), others, repository, separator_options)
     names = _distinct((name_a or _default_name(a), name_b or _default_name(b)), (a, b))
+    sad, notes = choose_sad(systems, names)
     missing = [[song for song in stems if not system.has(song)] for system in systems]
     both = [song for song in stems if song not in {*missing[0], *missing[1]}]
     if not both:
         raise InputError(f"{a} and {b}: no song of {songs} has an estimate in both; separate the same songs with both")
-    notes = [
+    notes += [
         f"{name}: no estimate of {counted(len(without), 'song')}, left out: {', '.join(without)}"
         for name, without in zip(names, missing, strict=True)
         if without
@@ -142,7 +160,7 @@ def compare(
     excerpts: dict[str, Excerpt] = {}
     for song in tqdm(both, desc="compare", unit="song"):
         song_rows, window_rows, excerpts[song] = _score(
-            song, stems[song], target, dict(zip(names, systems, strict=True))
+            song, stems[song], target, dict(zip(names, systems, strict=True)), sad
         )
         per_song += song_rows
         per_window += window_rows
@@ -160,6 +178,7 @@ def compare(
         table=Table("comparison", f"{names[1]} against {names[0]}", caption, rows),
         verdicts=verdicts,
         notes=notes,
+        sad=sad,
         songs=by_song,
         excerpts=_choose(excerpts, by_song, names),
     )
@@ -170,7 +189,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     (folder / LISTENING).mkdir()
     write_listening(comparison.excerpts, folder / LISTENING)
     (folder / "index.html").write_text(_page(comparison), encoding="utf-8")
-    text = describe(comparison) + _listed("How to read it", LEGEND)
+    text = describe(comparison) + _listed("How to read it", legend(comparison.sad))
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     (folder / "comparison.csv").write_text(comparison.table.csv(), encoding="utf-8")
     comparison.songs.to_csv(folder / "songs.csv", index=False)
@@ -187,7 +206,7 @@ def _page(comparison: Comparison) -> str:
         "comparison.html.j2",
         contents=[("verdicts", "Verdicts"), ("listen", "Listen"), ("songs", "Song by song")],
         comparison=comparison,
-        legend=LEGEND,
+        legend=legend(comparison.sad),
         listening=listening_html(comparison.excerpts, LISTENING),
         drawing=draw_pair(a, b, comparison.names),
         songs=Table("scores", "Whole-song uSDR", "A, B and the unprocessed mixture; difference: B minus A.", rows),
@@ -212,30 +231,32 @@ def _find_songs(root: Path, part: str | None) -> tuple[list[Path], list[str]]:
     """The folders of the songs to score, and the names of the songs in other parts."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name a folder of songs with --songs")
-    parts = {name: subfolders(root / name) for name in PARTS if (root / name).is_dir()}
+    found = song_folders(root)
+    parts = sorted({its_part for its_part, _ in found} - {""}, key=PARTS.index)
     part = part or ("test" if parts else "")
     if part and part not in parts:
         raise InputError(f"{root}: no part {part}; choose another with --part: {', '.join(parts) or 'there are none'}")
-    chosen = parts.pop(part) if parts else subfolders(root)
+    chosen = [folder for its_part, folder in found if its_part == part]
     if not chosen:
         raise InputError(f"{root / part}: no songs; expected <song>/{{{','.join(STEMS)}}}.wav (or flac, ogg, mp3, ...)")
-    return chosen, [folder.name for folders in parts.values() for folder in folders]
+    return chosen, [folder.name for its_part, folder in found if its_part != part]
 
 
 def _score(
-    song: str, stems: Mapping[str, Path], target: str, systems: Mapping[str, System]
+    song: str, stems: Mapping[str, Path], target: str, systems: Mapping[str, System], sad: Sad
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Excerpt]:
     """A row for each side, one for each side and window, and what is to be heard; no more is kept of a song."""
     mixture, reference = _read_song(stems, target)
-    starts = salient_starts(reference)
+    starts = salient_starts(reference, SAMPLE_RATE, sad.rule, sad.window_s, sad.step_s)
+    window_samples = round(sad.window_s * SAMPLE_RATE)
     heard = [("mixture", mixture), *((name, system.estimate(song, mixture)) for name, system in systems.items())]
     song_rows: list[dict[str, Any]] = []
     window_rows: list[dict[str, Any]] = []
     for side, (name, waveform) in zip(SIDES, heard, strict=True):
-        scores, scores_by_window = score_song(waveform, reference, starts, WINDOW_SAMPLES)
+        scores, scores_by_window = score_song(waveform, reference, mixture, starts, window_samples)
         song_rows.append({"song": song, "side": side, "system": name, "n_windows": len(starts)} | scores)
         window_rows += [{"song": song, "side": side} | row for row in scores_by_window]
-    return song_rows, window_rows, _excerpt(song, reference, heard, starts)
+    return song_rows, window_rows, _excerpt(song, reference, heard, starts, window_samples)
 
 
 def _read_song(files: Mapping[str, Path], target: str) -> tuple[Waveform, Waveform]:
@@ -262,26 +283,23 @@ def _open_systems(
     separator_options: Mapping[str, Any],
 ) -> tuple[tuple[System, System], str]:
     """Both sides and the target, on which they have to agree."""
-    separators = [_load(one, repository, separator_options) for one in given]
-    targets = {one: str(found.model.target) for one, found in zip(given, separators, strict=True) if found}
+    models = [_load(one, repository, separator_options) for one in given]
+    targets = {one: found.target for one, found in zip(given, models, strict=True) if found}
     wanted = target or next(iter(targets.values()), "vocals")
     if wanted not in STEMS:
         raise InputError(f"target {wanted}: choose one of {', '.join(STEMS)}")
     for one, its_target in targets.items():
         if its_target != wanted:
             raise InputError(f"{one}: extracts {its_target}, not {wanted}; compare systems with the same target")
-    a, b = (
-        Model(separator) if separator else Estimates(Path(one), wanted, songs, others)
-        for one, separator in zip(given, separators, strict=True)
-    )
+    a, b = (found or Estimates(Path(one), wanted, songs, others) for one, found in zip(given, models, strict=True))
     return (a, b), wanted
 
 
-def _load(given: str, repository: Path, options: Mapping[str, Any]) -> Separator | None:
+def _load(given: str, repository: Path, options: Mapping[str, Any]) -> Model | None:
     """The checkpoint that is meant, None where it is a folder of something else."""
     path = Path(given)
     if path.is_dir():
-        return Separator.from_checkpoint(path, **options) if (path / DESCRIPTION).exists() else None
+        return Model(path, options) if (path / DESCRIPTION).exists() else None
     run = RUN_ID.fullmatch(given)
     if not run:
         raise InputError(
@@ -291,7 +309,7 @@ def _load(given: str, repository: Path, options: Mapping[str, Any]) -> Separator
     from vocalremix.tracking import download_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        return Separator.from_checkpoint(download_checkpoint(repository, run[1], Path(folder)), **options)
+        return Model(download_checkpoint(repository, run[1], Path(folder)), options)
 
 
 def _default_name(given: str) -> str:
@@ -309,20 +327,40 @@ def _distinct(names: tuple[str, str], given: tuple[str, str]) -> tuple[str, str]
     return given if given[0] != given[1] else (f"{names[0]} (A)", f"{names[1]} (B)")
 
 
-LEGEND = (
-    "Difference: B minus A, paired by song. Mixture: the input, taken for the estimate.",
-    *(f"{protocol.metric}, {protocol.name}: {protocol.description}." for protocol in SONG_PROTOCOLS.values()),
-    "windows: mean over the salient 6 s windows, every 3 s; cSDR as in thesis.",
-    "Under sisec, the difference is the median of the songs' differences, which is not the difference of the medians.",
-    "All averages are over the songs (windows) that both have a score for. NaN counts the others: the reference or an "
-    "estimate is silent there.",
-    f"Interval: 95 %, had the songs been others. BCa bootstrap over songs; below {FEWEST_SONGS_TO_DRAW} songs "
-    "Student's t, all windows of a song together.",
-    "p: two-sided, one value per song, not adjusted for the number of rows: choose the metric before looking.",
-    "Cohen's d: the songs' mean difference over the std of their differences.",
-    "A verdict takes sides where p (under sisec, Wilcoxon's) is below 0.05 and the interval leaves zero out.",
-    "Two checkpoints were compared, or two sets of estimates; what another seed would give is another question.",
-)
+def choose_sad(systems: Sequence[System], names: Sequence[str]) -> tuple[Sad, list[str]]:
+    """How to find salient windows: as A's checkpoint was trained, else as B's, else as the published index was made.
+
+    Also says which of two was taken where the checkpoints disagree.
+    """
+    known = [(name, system.sad) for name, system in zip(names, systems, strict=True) if system.sad]
+    if not known:
+        return PUBLISHED_INDEX, []
+    (name, sad), (other, others) = known[0], known[-1]
+    if sad == others:
+        return sad, []
+    return sad, [f"windows of {_described(sad)}, as {name} was trained; {other} was trained on {_described(others)}"]
+
+
+def _described(sad: Sad) -> str:
+    return f"{sad.window_s:g} s every {sad.step_s:g} s, salient by the rule {sad.rule}"
+
+
+def legend(sad: Sad) -> tuple[str, ...]:
+    """How to read a comparison whose salient windows `sad` chose."""
+    return (
+        "Difference: B minus A, paired by song. Mixture: the input, taken for the estimate.",
+        *(f"{protocol.metric}, {protocol.name}: {protocol.description}." for protocol in SONG_PROTOCOLS.values()),
+        f"windows: mean over the windows of {_described(sad)}; cSDR as in thesis.",
+        "Under sisec, the difference is the median of the songs' differences, not the difference of the medians.",
+        "All averages are over the songs (windows) that both have a score for. NaN counts the others: the reference or "
+        "an estimate is silent there (under sisec also the accompaniment).",
+        f"Interval: 95 %, had the songs been others. BCa bootstrap over songs; below {FEWEST_SONGS_TO_DRAW} songs "
+        "Student's t, all windows of a song together.",
+        "p: two-sided, one value per song, not adjusted for the number of rows: choose the metric before looking.",
+        "Cohen's d: the songs' mean difference over the std of their differences.",
+        "A verdict takes sides where p (under sisec, Wilcoxon's) is below 0.05 and the interval leaves zero out.",
+        "Two checkpoints were compared, or two sets of estimates; what another seed would give is another question.",
+    )
 
 
 def assess(songs: pd.DataFrame, windows: pd.DataFrame, names: tuple[str, str]) -> tuple[list[Row], list[Verdict]]:
@@ -413,10 +451,12 @@ def _verdict(metric: str, effect: Effect | None, differences: "pd.Series[float]"
     return Verdict(sentence, effect.direction)
 
 
-def _excerpt(song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int]) -> Excerpt:
+def _excerpt(
+    song: str, reference: Waveform, heard: Iterable[tuple[str, Waveform]], starts: Sequence[int], window_samples: int
+) -> Excerpt:
     """Mixture, reference, A and B in the salient window where the reference is loudest, or in any without such."""
-    start = loudest_window(reference, starts, WINDOW_SAMPLES)
-    span = slice(start, start + WINDOW_SAMPLES)
+    start = loudest_window(reference, starts, window_samples)
+    span = slice(start, start + window_samples)
     # copies, as views would keep the whole songs in memory
     target = reference[:, span].copy()
     mixture, *both = (

@@ -19,6 +19,8 @@ OTHER_SOURCES = {*STEMS, "mixture", "accompaniment", "instrumental"}
 class Estimates:
     """A folder of estimates of `target` for `songs`, made by any separator; see `find_estimates`."""
 
+    sad = None  # files do not tell what they were trained on
+
     def __init__(self, folder: Path, target: str, songs: Collection[str], others: Collection[str]) -> None:
         self._files = find_estimates(folder, target, songs, others)
         self._conversions: Counter[str] = Counter()

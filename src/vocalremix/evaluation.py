@@ -63,7 +63,7 @@ def evaluate(
             estimates = {"model": separator.separate(mixture), "mixture": mixture}
             for system, estimate in estimates.items():
                 identity = {"part": part, "song": name, "system": system}
-                song_row, window_rows = score_song(estimate, reference, starts, window_samples)
+                song_row, window_rows = score_song(estimate, reference, mixture, starts, window_samples)
                 per_song.append(identity | song_row | {"excerpt_start_sample": start})
                 per_window += [identity | row for row in window_rows]
             excerpt = estimates["model"][:, start : start + window_samples]
@@ -86,15 +86,15 @@ def evaluate(
 
 
 def score_song(
-    estimate: Waveform, reference: Waveform, starts: Iterable[int], window_samples: int
+    estimate: Waveform, reference: Waveform, mixture: Waveform, starts: Iterable[int], window_samples: int
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """A song's scores and those of its windows; estimate and reference `(channels, samples)` of the whole song.
+    """A song's scores and those of its windows; all waveforms `(channels, samples)` of the whole song.
 
     Returns the columns of `song_scores`, and a row per window: `start_sample` and the columns of `window_scores`.
     Raises InputError when the shapes differ.
     """
     spans = [slice(start, start + window_samples) for start in starts]
-    return song_scores(estimate, reference), [
+    return song_scores(estimate, reference, mixture), [
         {"start_sample": span.start} | window_scores(estimate[:, span], reference[:, span]) for span in spans
     ]
 

@@ -1,37 +1,67 @@
 """Files and folders that appear whole or not at all."""
 
+import contextlib
+import fcntl
 import os
 import shutil
+import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vocalremix.errors import InputError
+
+PARTIAL = ".partial"
+"""How the name of a folder ends in which something is being made."""
+
 
 @contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def publish(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield a path to write to, and move what was written there to `path` when the block ends well.
 
-    The block decides whether it makes a file or a folder. What was at `path` before is replaced; when the
-    block raises, nothing is left behind and `path` is as it was. A link to a folder stays, and the folder behind it is
-    replaced. What a process killed on the spot left behind is removed by the next to write `path`, so there may be one
-    writer of a path at a time.
+    The block decides whether it makes a file or a folder. With `replace`, what is at `path` when the block begins is
+    replaced. Anything else stays: what another process puts there meanwhile, and all that lies beside it. A link to a
+    folder stays, and the folder behind it is replaced. When the block raises, nothing is left behind.
+
+    Several processes may write one `path` at once: the first to finish wins, the others raise. What a killed process
+    left behind is removed by the next to write `path`.
+
+    Raises InputError for a `path` without a name of its own (`..`, `/`), and for one that is there already, or appears
+    while the block runs, and is not to be replaced.
     """
-    path = path.resolve() if path.is_dir() else path.absolute()  # "." has no name
-    partial = path.with_name(f".{path.name}.partial")
+    path = path.resolve() if path.is_dir() and path.name != ".." else path.parent.resolve() / path.name
+    require_part(path.name, f"{path}: cannot be written")
+    before = _identity(path)
+    if before and not replace:
+        raise InputError(f"{path}: is there already; remove it, or choose another place")
+    new_parents = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove(partial)
+    is_done = False
     try:
-        yield partial
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+        _remove_leftovers(path)
+        with _own_folder(path.parent) as folder:
+            yield folder / path.name
+            with _undisturbed():
+                _move(folder / path.name, path, before, folder / "replaced")
+                is_done = True
     finally:
-        remove(partial)
+        if not is_done:
+            with contextlib.suppress(OSError):
+                for parent in new_parents:
+                    parent.rmdir()
+
+
+def require_part(name: str, reason: str) -> str:
+    """The name, where it can stand for one part of a path; else InputError, which begins with the reason."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise InputError(f"{reason}: {name!r} is no name for a file or folder; rename it")
+    return name
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there."""
-    if path.is_dir():
+    """Remove a file, a link, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -43,3 +73,73 @@ def link_or_copy(path: Path, destination: Path) -> None:
         os.link(path, destination)
     except OSError:  # another file system, or one without links
         shutil.copyfile(path, destination)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells what is at a path from what else may come there; None where there is nothing."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _move(new: Path, path: Path, before: tuple[int, int] | None, aside: Path) -> None:
+    """Put `new` in the place of what was at `path` before, which is removed; of nothing else."""
+    if before:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, aside)
+        if (now := _identity(aside)) and now != before:
+            os.rename(aside, path)
+    try:
+        if new.is_dir():
+            os.rename(new, path)
+        else:
+            os.link(new, path)
+    except OSError as error:
+        if os.path.lexists(path):
+            raise InputError(f"{path}: another process made it meanwhile; nothing of it was replaced") from error
+        if new.is_dir():
+            raise
+        os.replace(new, path)  # a file system without links
+    remove(aside)
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A folder that nobody else writes to, locked while it is in use, and removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=parent))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        with _undisturbed():
+            remove(folder)
+            os.close(lock)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes began to write for `path`: theirs is the name, and no lock."""
+    for folder in path.parent.glob(f".*{PARTIAL}"):
+        if not os.path.lexists(folder / path.name):
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(folder)
+            finally:
+                os.close(lock)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let an interruption wait: a second Ctrl-C must not stop what the first one began to tidy up."""
+    waiting = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

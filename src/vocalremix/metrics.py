@@ -37,7 +37,10 @@ WINDOW_PROTOCOLS = {
 SONG_PROTOCOLS = {
     "csdr_thesis_db": Protocol("thesis", "cSDR", f"whole songs: {THESIS_CSDR}, mean over songs", np.mean),
     "csdr_sisec_db": Protocol(
-        "sisec", "cSDR", "whole songs: 1 s frames, median over frames, median over songs", np.median
+        "sisec",
+        "cSDR",
+        "whole songs: 1 s frames in which target and accompaniment sound, median over frames, median over songs",
+        np.median,
     ),
     "usdr_db": Protocol("mdx", "uSDR", "whole songs, mean over songs", np.mean),
     "sisdr_db": Protocol("sisdr", "siSDR", "whole songs: mean over channels, mean over songs", np.mean),
@@ -116,15 +119,38 @@ def csdr_frames(
     return sdr_db
 
 
-def song_scores(estimate: npt.ArrayLike, reference: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> dict[str, float]:
-    """One song's scores in dB; estimate and reference `(channels, samples)` of the whole song.
+def sisec_frames(
+    estimate: npt.ArrayLike, reference: npt.ArrayLike, mixture: npt.ArrayLike, sample_rate: int = SAMPLE_RATE
+) -> Float64:
+    """SDR in dB of the target in SiSEC's frames, `(frames,)`: what museval gives for target and accompaniment.
 
-    Keys: those of SONG_PROTOCOLS. A score that is undefined is NaN: of a silent reference all of them, of a silent
-    estimate all but uSDR. Of a perfect estimate all are +inf but uSDR, which its floor keeps finite.
+    All are `(channels, samples)`. SiSEC scores both sources at once, so that a frame is NaN as soon as one of target
+    and accompaniment is silent in it, as reference or as estimate (`csdr_frames`). The accompaniment is the mixture
+    minus the target; the estimated one, the mixture minus the estimate. Where the estimate is the untouched mixture,
+    that difference would be silent throughout: there the mixture stands for both sources, as in museval's own
+    example. Raises InputError when the shapes differ.
+    """
+    estimated, target = _sources(estimate, reference, dtype=None)
+    whole, _ = _sources(mixture, reference, dtype=None)
+    rest = whole if np.array_equal(estimated, whole) else whole - estimated
+    estimates, references = np.concatenate([estimated, rest]), np.concatenate([target, whole - target])
+    frames: Float64 = csdr_frames(estimates, references, *SISEC_FRAMES_S, sample_rate)[0]
+    return frames
+
+
+def song_scores(
+    estimate: npt.ArrayLike, reference: npt.ArrayLike, mixture: npt.ArrayLike, sample_rate: int = SAMPLE_RATE
+) -> dict[str, float]:
+    """One song's scores in dB; estimate, reference and mixture `(channels, samples)` of the whole song.
+
+    Keys: those of SONG_PROTOCOLS. Only SiSEC's cSDR needs the mixture, see `sisec_frames`; the thesis scores its target
+    alone, and so does its cSDR here. A score that is undefined is NaN: of a silent reference all of them, of a silent
+    estimate all but uSDR, without accompaniment SiSEC's. Of a perfect estimate all are +inf but uSDR, which its floor
+    keeps finite.
     """
     return {
         "csdr_thesis_db": _median(csdr_frames(estimate, reference, *THESIS_FRAMES_S, sample_rate)),
-        "csdr_sisec_db": _median(csdr_frames(estimate, reference, *SISEC_FRAMES_S, sample_rate)),
+        "csdr_sisec_db": _median(sisec_frames(estimate, reference, mixture, sample_rate)),
         "usdr_db": _defined_usdr(estimate, reference),
         "sisdr_db": float(sisdr(estimate, reference)),
     }

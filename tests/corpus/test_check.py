@@ -1,7 +1,9 @@
 """Faults planted in a small clean corpus are found, and nothing else is; clean corpora of every kind are clean."""
 
+import errno
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -13,6 +15,7 @@ from scipy.signal import lfilter, resample_poly
 
 from vocalremix.audio import STEMS
 from vocalremix.corpus import check as checking
+from vocalremix.corpus import song_folders, songs
 from vocalremix.corpus.check import check, check_quick, copies, refuse_faults
 from vocalremix.corpus.check.levels import FULL_SCALE, FlatTops, Levels, SalientWindows
 from vocalremix.corpus.check.official import MIXTURE_ERRATA, SALIENT_WINDOWS
@@ -23,6 +26,10 @@ from vocalremix.sad import salient_starts
 RATE = 44100
 N = 4 * RATE
 SONGS = ("train/A", "train/B", "test/C", "test/D")
+HOUSEKEEPING = (
+    *("@eaDir", "lost+found", ".Trash-1000", "$RECYCLE.BIN", "System Volume Information", "#recycle", ".@__thumb"),
+    *("__MACOSX", ".Spotlight-V100", ".fseventsd", "@Recycle", "#snapshot", ".git", ".ipynb_checkpoints"),
+)
 
 
 def make_stems(seed: int, n_samples: int = N) -> dict[str, np.ndarray]:
@@ -201,10 +208,46 @@ def add_an_empty_folder(root):
     (root / "train/Notes").mkdir()
     (root / "train/Notes/notes.txt").touch()
     return {
-        error("train/Nothing", "empty song"),
-        error("train/Notes", "empty song"),
-        warning("train/Notes/notes.txt", "unknown file"),
+        warning("train/Nothing", "unknown folder"),
+        warning("train/Notes", "unknown folder"),
     }
+
+
+def lose_all_stems_of_a_song(root):
+    shutil.copytree(root / "train/A", root / "train/Renamed")
+    for path in (root / "train/Renamed").iterdir():
+        path.rename(path.with_stem(f"Renamed - {path.stem}"))
+    return {
+        error("train/Renamed", "empty song"),
+        *(error(f"train/Renamed/Renamed - {name}.wav", "unknown file") for name in (*STEMS, "mixture")),
+    }
+
+
+def leave_a_song_outside_of_the_parts(root):
+    shutil.copytree(root / "train/A", root / ".38 Special - Hold On")
+    return {error(".38 Special - Hold On", "unknown folder")}
+
+
+def mount_a_disk(root):
+    """What systems keep on a disk or beside a user's files, none of it with audio, or with a deleted song."""
+    for name in HOUSEKEEPING:
+        for place in (root, root / "train", root / "test/C"):
+            (place / name / "below").mkdir(parents=True)
+            (place / name / "below/info").touch()
+            (place / name / "._vocals.wav").touch()
+            (place / name / "vocals.wav").mkdir()
+    for name in (".Trash-1000", "#recycle", "$RECYCLE.BIN"):
+        shutil.copytree(root / "train/A", root / "train" / name / "files/A")
+    return {warning(f"train/{name}", "unknown folder") for name in (".Trash-1000", "#recycle", "$RECYCLE.BIN")}
+
+
+def take_a_song_for_a_part(root):
+    for song in SONGS:
+        (root / song).rename(root / Path(song).name)
+    for part in ("train", "test"):
+        (root / part).rmdir()
+    (root / "A").rename(root / "test")
+    return set()
 
 
 def nest_a_copy(root):
@@ -267,6 +310,10 @@ QUICK = [
     add_a_second_file,
     add_notes,
     add_an_empty_folder,
+    lose_all_stems_of_a_song,
+    leave_a_song_outside_of_the_parts,
+    mount_a_disk,
+    take_a_song_for_a_part,
     nest_a_copy,
     add_an_unknown_part,
     lose_a_part,
@@ -282,6 +329,80 @@ def test_what_names_and_headers_tell(plant, corpus):
     expected = sorted(plant(corpus))
     assert sorted(found(corpus)) == expected
     assert sorted(found(corpus, quick=True)) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["...Baby One More Time", ".38 Special - Hold On", ".hack", "@eaDir", "lost+found", "__MACOSX", "test", "#1"],
+)
+def test_a_folder_that_holds_stems_is_a_song(name, tmp_path, caplog):
+    for number, song in enumerate((name, "Song")):
+        write(tmp_path / "songs" / song, make_stems(number))
+        write(tmp_path / "parts/train" / song, make_stems(number))
+    (tmp_path / "songs/.git/refs").mkdir(parents=True)
+    for root, prefix in ((tmp_path / "songs", ""), (tmp_path / "parts", "train/")):
+        inspection = check_quick(root)
+        assert {facts.song.place() for facts in inspection.songs} == {f"{prefix}{name}", f"{prefix}Song"}
+        assert inspection.findings == []
+    assert {song.name for song in songs(tmp_path / "parts")} == {name, "Song"}
+    assert {folder.name for _, folder in song_folders(tmp_path / "songs")} == {name, "Song"}
+    (tmp_path / f"parts/train/{name}/bass.wav").unlink()
+    assert found(tmp_path / "parts", quick=True) == [error(f"train/{name}/bass.wav", "missing stem")]
+    assert not caplog.records
+
+
+def test_what_may_have_been_a_song_is_left_out_with_a_warning(corpus, caplog):
+    shutil.copytree(corpus / "train/A", corpus / "train/#recycle/A")
+    (corpus / "train/Moved").symlink_to("../elsewhere")
+    assert [song.name for song in songs(corpus)] == ["C", "D", "A", "B"]
+    assert [record.getMessage().removeprefix(str(corpus)) for record in caplog.records] == [
+        "/train/#recycle: left out, holds audio, but no stem",
+        "/train/Moved: left out, leads to ../elsewhere, which is not there",
+    ]
+    shutil.copytree(corpus / "train/A", corpus / "Beside")
+    with pytest.raises(InputError, match=r"Beside: a song beside the folders train, test; move it into one of them"):
+        song_folders(corpus)
+
+
+@pytest.mark.parametrize(
+    ("folder", "severity"),
+    [("train/B", "error"), ("train/B/takes", "error"), ("test", "error"), ("train/lost+found", "warning")],
+)
+def test_a_folder_that_cannot_be_read_is_one_finding(folder, severity, corpus, monkeypatch):
+    (corpus / folder).mkdir(exist_ok=True)
+    (corpus / "train/A/notes.txt").touch()
+    deny(monkeypatch, corpus / folder)
+    expected = {(severity, folder, "unreadable"), warning("train/A/notes.txt", "unknown file")}
+    assert set(found(corpus, quick=True)) == expected
+    n_songs = {"train/B": 3, "test": 2}.get(folder, 4)
+    assert len(check(corpus, 1).songs) == n_songs
+    if folder in ("train/B", "test"):
+        with pytest.raises(InputError, match=rf"{folder}: cannot be read \(Permission denied\)"):
+            songs(corpus)
+    else:
+        assert len(songs(corpus)) == 4
+
+
+def deny(monkeypatch, folder):
+    """Root may read everything, so the system's answer is given here."""
+    iterdir, scandir = Path.iterdir, os.scandir
+
+    def answer(path):
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", lambda path: (answer(path), iterdir(path))[1])
+    monkeypatch.setattr(os, "scandir", lambda path=".": (answer(path), scandir(path))[1])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_folder_without_permissions_is_one_finding(mode, corpus):
+    (corpus / "train/B").chmod(mode)
+    try:
+        assert found(corpus) == [error("train/B", "unreadable")]
+    finally:
+        (corpus / "train/B").chmod(0o700)
 
 
 # Faults that only samples tell.

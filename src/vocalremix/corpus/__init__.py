@@ -1,5 +1,8 @@
 """Any source of songs or speech, brought to one layout on disk: `<root>/<part>/<song>/<stem>.wav`."""
 
+import logging
+import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +17,15 @@ PARTS = ("train", "valid", "test")
 LOSSLESS = {".wav", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv"}
 LOSSY = {".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".wma"}
 AUDIO_SUFFIXES = LOSSLESS | LOSSY
+LEFTOVERS = (".partial", ".part", ".crdownload", ".download", ".tmp", ".aria2")
+# what systems, servers and archivers put beside a user's folders; none of it counts as long as it holds no stem
+HOUSEKEEPING = re.compile(
+    r"\..*|@(eaDir|Recycle|Recently-Snapshot|tmp)|#(recycle|snapshot)|\$RECYCLE\.BIN|RECYCLER|__MACOSX|lost\+found|"
+    r"System Volume Information|Network Trash Folder|Temporary Items",
+    re.IGNORECASE,
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -41,11 +53,104 @@ def songs(root: Path) -> list[Song]:
     return sorted(found)
 
 
+def song_folders(root: Path) -> list[tuple[str, Path]]:
+    """The part, "" where `root` has no parts, and the folder of every song of a user, sorted by part.
+
+    Raises InputError for a folder that cannot be read, and for a song beside the parts.
+    """
+    parts = parts_of(root)
+    for beside in subfolders(root) if parts else []:
+        if beside.name not in parts and holds_stem(beside):
+            raise InputError(f"{beside}: a song beside the folders {', '.join(parts)}; move it into one of them")
+    return [(part, folder) for part in parts or [""] for folder in subfolders(root / part)]
+
+
+def parts_of(root: Path) -> list[str]:
+    """The folders of `root` that are parts; one that holds stems and no songs is a song of that name."""
+    return [part for part in PARTS if (root / part).is_dir() and not _is_song_itself(root / part)]
+
+
+def _is_song_itself(part: Path) -> bool:
+    try:
+        return holds_stem(part) and not any(path.is_dir() and holds_stem(path) for path in listed(part))
+    except OSError:  # whoever reads its songs will say so
+        return False
+
+
 def subfolders(folder: Path) -> list[Path]:
-    """The visible folders in `folder`, sorted; none where it does not exist."""
+    """The folders in `folder` that hold a song, sorted; none where it does not exist.
+
+    Leaves out folders without audio, with a warning what may have been meant as a song. Raises InputError for a folder
+    that cannot be read.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+    found = []
+    for path in _list_or_refuse(folder):
+        try:
+            if path.is_symlink() and not path.exists():
+                log.warning("%s: left out, leads to %s, which is not there", path, path.readlink())
+            elif path.is_dir() and is_song(path):
+                found.append(path)
+            elif path.is_dir() and count_audio(path):
+                log.warning("%s: left out, holds audio, but no stem", path)
+        except OSError as error:
+            if not HOUSEKEEPING.fullmatch(path.name):
+                raise _unreadable(path, error) from error
+            log.warning("%s: left out, cannot be read (%s)", path, error.strerror)
+    return found
+
+
+def _list_or_refuse(folder: Path) -> list[Path]:
+    try:
+        return listed(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> InputError:
+    where = error.filename or folder
+    return InputError(f"{where}: cannot be read ({error.strerror}); change its permissions or move it")
+
+
+def is_song(folder: Path) -> bool:
+    """Whether a folder is a song's: it holds a stem, whatever its name, or other audio and is no system's housekeeping.
+
+    A song without any stem is one to complain about. Raises OSError where the folder cannot be read.
+    """
+    if folder.name.startswith(".") and folder.name.endswith(LEFTOVERS):
+        return False
+    return holds_stem(folder) or (not HOUSEKEEPING.fullmatch(folder.name) and count_audio(folder) > 0)
+
+
+def holds_stem(folder: Path) -> bool:
+    """Whether a stem, in any format, lies in a folder."""
+    return any(
+        path.stem.lower() in STEMS and path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir()
+        for path in listed(folder)
+    )
+
+
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; raises OSError where it cannot be listed, or listed but not entered."""
+    paths = sorted(folder.iterdir())
+    for path in paths[:1]:
+        path.lstat()
+    return paths
+
+
+def count_audio(folder: Path) -> int:
+    """The audio files anywhere below a folder; raises OSError where one below cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    # ._vocals.wav is what macOS adds to vocals.wav on other file systems
+    return sum(
+        not name.startswith("._") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+        for _, _, names in os.walk(folder, onerror=fail)
+        for name in names
+    )
 
 
 def spelled(name: str) -> str:

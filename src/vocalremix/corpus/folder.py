@@ -24,7 +24,7 @@ from vocalremix.audio import (
     to_stereo,
     write_pcm16,
 )
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, spelled, subfolders
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, song_folders, spelled
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
 
@@ -101,10 +101,7 @@ def _find_songs(source: Path) -> list[tuple[str, Path]]:
     """Each song's part, "" where the source has no parts, and folder."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; corpus.music.path of the profile has to name a folder of songs")
-    if any((source / part).is_dir() for part in PARTS):
-        found = [(part, folder) for part in PARTS for folder in subfolders(source / part)]
-    else:
-        found = [("", folder) for folder in subfolders(source)]
+    found = song_folders(source)
     if not found:
         raise InputError(f"{source}: no songs; expected <song>/{{{','.join(STEMS)}}}.wav (or flac, ogg, mp3, ...)")
     return found

@@ -181,9 +181,9 @@ def _overview(study: Study) -> Table:
             rows.append({**dict.fromkeys(rows[0]), "system": system, "source": THESIS, **printed})
     caption = (
         "Whole test songs, each column by its own protocol; numbers of different protocols cannot be compared. uSDR, "
-        "MDX: mean over songs, with its 95 % interval had the songs been others. cSDR, SiSEC: 1 s frames, median over "
-        "frames, median over songs. cSDR, thesis: 2 s "
-        "frames every 1.5 s, median over frames, mean over songs. siSDR: mean over songs. uSDR, windows: mean over "
+        "MDX: mean over songs, with its 95 % interval had the songs been others. cSDR, SiSEC: 1 s frames in which "
+        "target and accompaniment sound, median over frames, median over songs. cSDR, thesis: 2 s frames every 1.5 s, "
+        "median over frames, mean over songs. siSDR: mean over songs. uSDR, windows: mean over "
         f"the salient {study.settings.profile.sad.window_s:g} s windows, as in tables 5.1 to 5.6. n songs: with a "
         "uSDR; NaN: undefined scores, of songs by any protocol and of windows by any metric. Mixture: the input, "
         f"taken for the {study.settings.params.target}. The thesis does not say clearly what its means are over: 50 "

@@ -6,35 +6,63 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vocalremix.audio import STEMS
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, spelled, subfolders
-from vocalremix.corpus.check.findings import Finding, SongFiles, counted
+from vocalremix.corpus import (
+    AUDIO_SUFFIXES,
+    HOUSEKEEPING,
+    LEFTOVERS,
+    count_audio,
+    holds_stem,
+    is_song,
+    listed,
+    parts_of,
+    spelled,
+)
+from vocalremix.corpus.check.findings import Finding, Severity, SongFiles, counted
 
 MIXTURE = "mixture"
 NAMES = (*STEMS, MIXTURE)
-LEFTOVERS = (".partial", ".part", ".crdownload", ".download", ".tmp", ".aria2")
 
 
 def find_songs(root: Path) -> tuple[list[SongFiles], list[Finding]]:
     """The songs of `<part>/<song>/<stem>.*` or `<song>/<stem>.*`, and what is wrong with folders and names."""
-    parts = [part for part in PARTS if (root / part).is_dir()]
+    parts = parts_of(root)
     findings = list(_strays(root, root, "", set(parts))) if parts else []
-    songs = []
+    songs: list[SongFiles] = []
     for part in parts or [""]:
-        folders = subfolders(root / part)
-        findings += _strays(root, root / part, part, {folder.name for folder in folders})
-        if not folders:
+        n_songs = len(songs)
+        try:
+            paths = listed(root / part)
+        except OSError as error:
+            findings.append(_unreadable(root, root / part, part, "", error))
+            continue
+        others = set()
+        for path in paths:
+            try:
+                if path.is_dir() and is_song(path):
+                    song, found = _find_files(root, part, path)
+                    songs.append(song)
+                    findings += found
+                    others.add(path.name)
+            except OSError as error:
+                findings.append(_unreadable(root, path, part, path.name, error))
+                others.add(path.name)
+        findings += _strays(root, root / part, part, others)
+        if len(songs) == n_songs:
             detail = f"expected {part or '{train,valid,test}'}/<song>/{{{','.join(STEMS)}}}.wav"
             findings.append(Finding("error", part, "", part or ".", "no songs", 0, detail))
-        for folder in folders:
-            song, found = _find_files(root, part, folder)
-            songs.append(song)
-            findings += found
     return songs, [*findings, *_in_two_parts(songs), *_missing_mixtures(songs)]
+
+
+def _unreadable(root: Path, folder: Path, part: str, song: str, error: OSError) -> Finding:
+    """Of a folder that may hold a song; what systems keep to themselves is none of them."""
+    severity: Severity = "warning" if HOUSEKEEPING.fullmatch(folder.name) else "error"
+    detail = f"the folder cannot be read ({error.strerror}); nothing in it was checked"
+    return Finding(severity, part, song, folder.relative_to(root).as_posix(), "unreadable", None, detail)
 
 
 def _find_files(root: Path, part: str, folder: Path) -> tuple[SongFiles, list[Finding]]:
     named: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.iterdir()):
+    for path in listed(folder):
         if path.suffix.lower() in AUDIO_SUFFIXES and path.stem.lower() in NAMES and not path.is_dir():
             named[path.stem.lower()].append(path)
     files = {name: named[name][0] for name in NAMES if name in named and named[name][0].exists()}
@@ -54,7 +82,7 @@ def _find_files(root: Path, part: str, folder: Path) -> tuple[SongFiles, list[Fi
 
 def _strays(root: Path, folder: Path, part: str, known: set[str], song: str = "") -> Iterator[Finding]:
     """What else lies in `folder`; hidden files are nobody's business unless a download left them."""
-    for path in sorted(folder.iterdir()):
+    for path in listed(folder):
         place = (part, song, path.relative_to(root).as_posix())
         if path.name in known:
             continue
@@ -62,12 +90,10 @@ def _strays(root: Path, folder: Path, part: str, known: set[str], song: str = ""
             yield Finding("error", *place, "broken link", None, f"leads to {path.readlink()}, which is not there")
         elif path.name.endswith(LEFTOVERS):
             yield Finding("error", *place, "leftover", None, "of an unfinished download or copy; remove it")
-        elif path.name.startswith((".", "__MACOSX")):
-            continue
         elif path.is_dir():
-            n_audio = sum(below.suffix.lower() in AUDIO_SUFFIXES for below in path.rglob("*"))
-            detail = f"{counted(n_audio, 'audio file')} in it, where no folder is expected"
-            yield Finding("error" if n_audio else "warning", *place, "unknown folder", n_audio, detail)
+            yield from _stray_folder(root, path, part, song)
+        elif path.name.startswith("."):
+            continue
         elif path.suffix.lower() not in AUDIO_SUFFIXES:
             yield Finding("warning", *place, "unknown file", None, "not audio")
         elif song and path.stem.lower() in NAMES:
@@ -75,6 +101,22 @@ def _strays(root: Path, folder: Path, part: str, known: set[str], song: str = ""
         else:
             detail = f"audio, but not {', '.join(STEMS)} or {MIXTURE}" if song else "audio outside of a song's folder"
             yield Finding("error", *place, "unknown file", None, detail)
+
+
+def _stray_folder(root: Path, folder: Path, part: str, song: str) -> Iterator[Finding]:
+    """A folder that is no song; of those that systems keep, only what might be missed is told."""
+    is_housekeeping = HOUSEKEEPING.fullmatch(folder.name) is not None
+    try:
+        n_audio, is_beside = count_audio(folder), not song and holds_stem(folder)
+    except OSError as error:
+        yield _unreadable(root, folder, part, song, error)
+        return
+    if n_audio or not is_housekeeping:
+        severity: Severity = "error" if is_beside or (n_audio and not is_housekeeping) else "warning"
+        detail = f"{counted(n_audio, 'audio file')} in it, where no folder is expected"
+        if not song:
+            detail += "; move the song into one of the parts" if is_beside else ", and no stem: not taken for a song"
+        yield Finding(severity, part, song, folder.relative_to(root).as_posix(), "unknown folder", n_audio, detail)
 
 
 def _in_two_parts(songs: Sequence[SongFiles]) -> Iterator[Finding]:
