@@ -41,15 +41,18 @@ class Speech(Remix):
         sources[drawn.target] = []
 
     def apply(self, stems: "Tensor", drawn: Utterances) -> "Tensor":
-        from vocalremix.remix.mixing import join, noise_gain
+        from vocalremix.remix.mixing import join, mix, noise_gain
 
         target = STEMS.index(drawn.target)
-        accompaniment = stems.sum(dim=0)
-        stems[target] = join(drawn.parts, stems.shape[-1], drawn.peaks)
-        gain = noise_gain(stems[target], accompaniment, drawn.snr_db)
-        for index in range(len(STEMS)):
-            if index != target:
-                stems[index] *= gain
+        others = [stem for index, stem in enumerate(stems) if index != target]
+        speech = stems[target].copy_(join(drawn.parts, stems.shape[-1], drawn.peaks))
+        gain = noise_gain(speech, mix(others), drawn.snr_db)
+        if self.target_scaling == "matched":
+            # only the ratio matters, for all are divided by their common peak
+            speech /= gain
+        else:
+            for other in others:
+                other *= gain
         return stems
 
     def target_gain(self, stems: "Tensor", drawn: Utterances) -> float:
