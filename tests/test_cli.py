@@ -114,6 +114,14 @@ def test_mixtures_of_musdb_keep_apart(tmp_path: Path, model_path: Path, monkeypa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A - Ä", "B"]
 
 
+def test_a_mixture_that_is_a_link_has_the_name_of_the_folder_with_the_link(tmp_path: Path, model_path: Path) -> None:
+    stored = write_song(tmp_path / "0a1b2c.wav").rename(tmp_path / "0a1b2c")
+    (tmp_path / "Song").mkdir()
+    (tmp_path / "Song/mixture.wav").symlink_to(stored)
+    separate(tmp_path / "Song/mixture.wav", tmp_path / "out", model_path)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["Song"]
+
+
 def test_separate_reads_what_only_ffmpeg_reads(tmp_path: Path, model_path: Path) -> None:
     song = write_song(tmp_path / "song.wav", 30_000)
     packed = tmp_path / "packed.m4a"

@@ -1,6 +1,7 @@
 """The command `vocalremix` and its subcommands; what is slow to import is imported by the one that needs it."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ def _separate(options: argparse.Namespace) -> None:
 
     read_header(options.song)
     separator = Separator.from_checkpoint(options.checkpoint, **_separator_options(options))
-    song = options.song.resolve()
+    song = Path(os.path.abspath(options.song))  # a link's own folder has the song's name
     folder = options.output / (song.parent.name if song.stem == "mixture" else options.song.stem)
     outputs = [f"{separator.model.target}.wav", "accompaniment.wav"]
     _refuse_to_replace(folder, outputs, options.song)
