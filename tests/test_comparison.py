@@ -1,6 +1,8 @@
 """Two systems on the same songs: against closed forms, scipy's tests and museval, in every layout of estimates."""
 
 import re
+import shutil
+import subprocess
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +25,7 @@ from vocalremix import checkpoint
 from vocalremix.audio import STEMS, read, write_pcm16
 from vocalremix.comparison import OUTPUTS, Comparison, assess, compare, describe, legend, write_comparison
 from vocalremix.errors import InputError
-from vocalremix.estimates import find_estimates
+from vocalremix.estimates import Estimates, find_estimates, measure_lag
 from vocalremix.evaluation import evaluate
 from vocalremix.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS
 from vocalremix.models.registry import build
@@ -190,6 +192,41 @@ def test_windows_of_a_song_move_together_and_nan_is_counted() -> None:
         "{song} - Vocals.m4a",
         "vocals/{song}.wav",
         "{song}.wav",
+        # UVR: number, model or ensemble before the label; test mode's time; a folder for the model
+        "1_{song}_MDX23C-InstVoc HQ_(Vocals).wav",
+        "1_{song}_kuielab_a_vocals_(Vocals).wav",
+        "1_{song}_6_HP-Karaoke-UVR_(Vocals).wav",
+        "1732700000_12_{song}_UVR-MDX-NET_Main_438_(Vocals).flac",
+        "UVR-DeNoise/{song}/1_{song}_(Vocals).wav",
+        "{song}/1_mixture_(Vocals).wav",
+        # audio-separator: model after the label
+        "{song}_(Vocals)_model_bs_roformer_ep_317_sdr_12.9755.flac",
+        "{song}/mixture_(Vocals)_mel_band_roformer_kim_ft_unwa.wav",
+        "{song}_(Vocals)_mel_band_roformer_vocals_fv4_gabox.wav",
+        # MSST: the default, older versions' on a .flac, templates of the user
+        "{song}/vocals.flac",
+        "{song}._vocals.wav",
+        "{song} (vocals).wav",
+        "{song}_vocals_mel_band_roformer.wav",
+        "{song}_bs_roformer_vocals.wav",
+        "{song}/vocals_htdemucs.wav",
+        "{song}/htdemucs_vocals.wav",
+        "{song}/mixture_vocals.wav",
+        "vocals/{song}_scnet.wav",
+        # Open-Unmix's default
+        "{song}_umxhq/vocals.wav",
+        "{song}_umxl/vocals.flac",
+        "{song}/mixture_umxhq/vocals.wav",
+        # Demucs --filename, Spleeter --filename_format
+        "htdemucs/{song}_vocals.wav",
+        "htdemucs/vocals/{song}.mp3",
+        "htdemucs/{song}.wav/vocals.wav",
+        "htdemucs/{song}.stem.mp4/vocals.wav",
+        "htdemucs/{song}.stem/vocals.wav",
+        "htdemucs_ft/{song}.vocals.wav",
+        "htdemucs_ft/{song}-vocals.wav",
+        "htdemucs_ft/vocals_{song}.wav",
+        "htdemucs_ft/vocals - {song}.flac",
     ],
 )
 def test_estimates_are_found_as_separators_leave_them(layout: str, tmp_path: Path) -> None:
@@ -200,6 +237,8 @@ def test_estimates_are_found_as_separators_leave_them(layout: str, tmp_path: Pat
         path.touch()
         for beside in ("no_vocals.wav", "accompaniment.wav", "vocals.json", "._vocals.wav", "other.wav"):
             (path.parent / beside).touch()
+        for beside in ("_no_vocals", "_drums", "_(Instrumental)_vocals_model", "_(No Vocals)", "_minus_vocals"):
+            (path.parent / f"{song}{beside}.wav").touch()
         (path.parent / f"1_{song}_(Instrumental).wav").touch()
         expected[song] = path
     assert find_estimates(tmp_path, "vocals", SONGS) == expected
@@ -239,6 +278,85 @@ def test_names_are_compared_whatever_their_unicode_form(tmp_path: Path) -> None:
     touched(tmp_path, unicodedata.normalize("NFD", "Ünder") + "/vocals.wav")
     (found,) = find_estimates(tmp_path, "vocals", [unicodedata.normalize("NFC", "Ünder")]).values()
     assert found.exists()
+
+
+def test_a_song_with_more_in_its_name_is_not_taken_for_a_model(tmp_path: Path) -> None:
+    one = touched(tmp_path / "one", "Song_live/vocals.wav", "Song_live_umxhq/vocals.wav", "B/vocals.wav")
+    assert find_estimates(one, "vocals", ["Song", "B"]) == {"B": one / "B/vocals.wav"}
+    two = touched(tmp_path / "two", "Song_live_umxhq/vocals.wav", "Song_umxhq/vocals.wav", "B_umxhq/vocals.wav")
+    assert find_estimates(two, "vocals", ["Song", "B"]) == {
+        "Song": two / "Song_umxhq/vocals.wav",
+        "B": two / "B_umxhq/vocals.wav",
+    }
+    for name in ("Song_2/vocals.wav", "Song (live)/vocals.wav", "Song live_vocals.wav", "Song-2_(Vocals).wav"):
+        assert find_estimates(touched(tmp_path / name, name), "vocals", ["Song"]) == {}
+    for name in ("Song_lead_vocals.wav", "Song_backing_vocals.wav", "Song_(Lead Vocals).wav", "Song/lead_vocals.wav"):
+        assert find_estimates(touched(tmp_path / name, name), "vocals", ["Song"]) == {}
+
+
+def test_names_are_found_as_audio_separator_cleans_them(tmp_path: Path) -> None:
+    touched(tmp_path, "What_(Vocals)_m.wav", "A_B_(Vocals)_m.wav", "Wait_(Vocals)_m.wav")
+    found = find_estimates(tmp_path, "vocals", ["What?", "A: B", "A__B", "Wait...", "Wait"])
+    assert found == {
+        "What?": tmp_path / "What_(Vocals)_m.wav",
+        "A__B": tmp_path / "A_B_(Vocals)_m.wav",
+        "Wait": tmp_path / "Wait_(Vocals)_m.wav",
+    }
+
+
+@pytest.mark.parametrize(
+    "song", ["...Baby One More Time", ".38 Special - Hold On", "@Recycle", "7 rings", "lost+found"]
+)
+@pytest.mark.parametrize(
+    "layout", ["{song}/vocals.wav", "1_{song}_(Vocals).wav", "{song}.wav", "{song}_umx/vocals.wav"]
+)
+def test_odd_names_are_songs_too(song: str, layout: str, tmp_path: Path) -> None:
+    path = layout.format(song=song)
+    touched(tmp_path, path, ".Trash-1000/files/" + path, "@eaDir/x/vocals.wav", "__MACOSX/._x.wav")
+    (tmp_path / "@eaDir/vocals.wav").mkdir()
+    assert find_estimates(tmp_path, "vocals", [song]) == {song: tmp_path / path}
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    stored = touched(tmp_path / "store", "1/vocals.wav", "2/vocals.wav", "3.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/Song").symlink_to(stored / "1")
+    (tmp_path / "out/Song 2").symlink_to("../store/2")
+    (tmp_path / "out/B").mkdir()
+    (tmp_path / "out/B/vocals.wav").symlink_to(stored / "3.wav")
+    (tmp_path / "out/B/up").symlink_to(tmp_path / "out")
+    (tmp_path / "out/B/also.wav").symlink_to(stored / "3.wav")
+    (tmp_path / "out/latest").symlink_to(tmp_path / "out")
+    expected = {song: tmp_path / f"out/{song}/vocals.wav" for song in ("Song", "Song 2", "B")}
+    assert find_estimates(tmp_path / "out", "vocals", ["Song", "Song 2", "B"]) == expected
+    # a second name of the same files is no second separator
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/1").symlink_to(tmp_path / "out")
+    (tmp_path / "runs/latest").symlink_to("1")
+    assert find_estimates(tmp_path / "runs", "vocals", ["Song"]) == {"Song": tmp_path / "runs/1/Song/vocals.wav"}
+
+
+def test_files_in_an_unknown_layout_are_shown(tmp_path: Path, vocals: dict[str, Array]) -> None:
+    a = write_estimates(tmp_path / "a", vocals, -5)
+    touched(tmp_path / "b", *(f"take {number}/vox-{number}.wav" for number in range(5)))
+    with pytest.raises(
+        InputError,
+        match=r"b: no vocals of any of the 5 songs, such as AM Contra - Heart; expected <song>/vocals\.wav, .* in it, "
+        r"found take 0/vox-0\.wav, take 1/vox-1\.wav, take 2/vox-2\.wav and 2 more",
+    ):
+        compare(str(a), str(tmp_path / "b"), tmp_path / "songs")
+    some = write_estimates(tmp_path / "some", {song: vocals[song] for song in SONGS[:3]}, -7)
+    touched(some, "vocals of Song 2.wav", "Ünder_no_vocals.wav", "Song 2/drums.wav")
+    notes = compare(str(a), str(some), tmp_path / "songs").notes
+    assert notes[0] == "some: no estimate of 2 songs, left out: Song 2, Ünder"
+    assert notes[1].startswith(
+        "some: vocals of no song that is known: vocals of Song 2.wav; expected <song>/vocals.wav"
+    )
+    assert len(notes) == 2
+    mixed = touched(tmp_path / "mixed", "A_m1/vocals.wav", "B_m2/vocals.wav")
+    assert Estimates(mixed, "vocals", ["A", "B"], []).notes() == [
+        "file names tell of several models: m1 (1 song), m2 (1 song)"
+    ]
 
 
 def test_files_that_are_equally_good_are_listed(tmp_path: Path) -> None:
@@ -293,6 +411,94 @@ def test_estimates_are_converted_and_that_is_said(tmp_path: Path, vocals: dict[s
     assert usdr[shorter] == pytest.approx(-10 * np.log10(lost + 0.01 * (1 - lost)), abs=1e-3)
     doubled = songs[mono] - 0.9 * songs[mono].mean(axis=0)
     assert usdr[mono] == pytest.approx(10 * np.log10(np.sum(songs[mono] ** 2) / np.sum(doubled**2)), abs=1e-3)
+
+
+def song_like(folder: Path, seed: int, seconds: float = 8) -> Array:
+    """Four stems of coloured noise with beats that repeat 0.125 s apart; returns the vocals."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(seconds * RATE)
+    beat = np.exp(-np.arange(n_samples) % (RATE // 8) / 900.0)
+    stems = {}
+    for number, stem in enumerate(STEMS):
+        noise = sosfilt(butter(1, 2000, fs=RATE, output="sos"), rng.normal(0, 0.1, (2, n_samples)))
+        loop = np.tile(noise[:, : RATE // 8], 8 * round(seconds) + 1)[:, :n_samples]
+        stems[stem] = np.clip(0.5 * noise + (beat * loop if number else loop), -0.9, 0.9) / 2
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, waveform in stems.items():
+        write_pcm16(folder / f"{stem}.wav", waveform)
+    return np.asarray(read(folder / "vocals.wav")[0], np.float64)
+
+
+@pytest.mark.parametrize("lag", [1105, 529, 2112, 5186, 312, 20, -1105])
+def test_an_encoders_delay_is_taken_back_and_said(lag: int, tmp_path: Path) -> None:
+    vocals = {song: song_like(tmp_path / "songs" / song, seed) for seed, song in enumerate(("Song", "B", "C"))}
+    a, b = (write_estimates(tmp_path / name, vocals, -20) for name in "ab")
+    for song, waveform in vocals.items():
+        estimate = np.rint(waveform * 0.9 * 32768) / 32768
+        write_estimate(a / song / "vocals.wav", estimate)
+        if song != "C":
+            late = np.pad(estimate, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :]
+            write_estimate(b / song / "vocals.wav", late[:, : waveform.shape[1] + 4000])
+        else:
+            write_estimate(b / song / "vocals.wav", estimate)
+    comparison = compare(str(a), str(b), tmp_path / "songs")
+    scores = comparison.songs.set_index(["song", "side"]).usdr_db
+    for song, waveform in vocals.items():
+        restored = np.rint(waveform * 0.9 * 32768) / 32768
+        if song != "C":
+            restored[:, : max(-lag, 0)] = 0
+            restored[:, waveform.shape[1] - max(lag - 4000, 0) :] = 0
+        error = np.sum((restored - waveform) ** 2)
+        assert scores[song, "B"] == pytest.approx(10 * np.log10(np.sum(waveform**2) / error), abs=1e-3)
+    notes = [note for note in comparison.notes if "against the mixture" in note]
+    assert notes == [
+        f"b: 2 estimates {'late' if lag > 0 else 'early'} by {abs(lag):,} samples against the mixture"
+        f"{', as encoders leave it' if lag > 0 else ''}: shifted back"
+    ]
+
+
+def test_what_is_in_time_is_not_shifted(tmp_path: Path) -> None:
+    vocals = song_like(tmp_path / "Song", seed=5)
+    stems = [read(tmp_path / "Song" / f"{stem}.wav")[0] for stem in STEMS]
+    mixture = np.sum(stems, axis=0)
+    accompaniment = mixture - vocals
+    rng = np.random.default_rng(0)
+    for estimate in (
+        vocals,
+        -vocals,
+        mixture,
+        accompaniment,
+        vocals + accompaniment / 2,
+        0.01 * vocals + accompaniment,
+        vocals + rng.normal(0, vocals.std(), vocals.shape),
+        sosfilt(butter(4, 1000, fs=RATE, output="sos"), vocals),
+        rng.normal(0, 0.1, vocals.shape),
+        0 * vocals,
+        vocals * (np.arange(vocals.shape[1]) < RATE),
+        (vocals + np.roll(vocals, 1, axis=1)) / 2,
+    ):
+        assert not measure_lag(np.asarray(estimate, np.float32), mixture)
+    time = np.arange(mixture.shape[1]) / RATE
+    tone = np.tile(np.sin(2 * np.pi * 100 * time), (2, 1)).astype(np.float32)
+    assert measure_lag(tone, mixture + tone) == 0
+    assert measure_lag(np.roll(tone, 110, axis=1), mixture + tone) is None, "a quarter of a period, or more"
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.parametrize(("codec", "suffix"), [("libmp3lame", "mp3"), ("aac", "aac"), ("libvorbis", "ogg")])
+def test_estimates_in_real_codecs_are_in_time(codec: str, suffix: str, tmp_path: Path) -> None:
+    """An MP3 without a Xing frame and bare AAC do not say by how much their encoder was late."""
+    vocals = song_like(tmp_path / "songs/Song", seed=7)
+    write_estimate(tmp_path / "a/Song.wav", vocals)
+    (tmp_path / "b").mkdir()
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a/Song.wav", "-c:a", codec, "-b:a", "320k"]
+    options = ["-write_xing", "0"] if suffix == "mp3" else []
+    done = subprocess.run([*command, *options, tmp_path / f"b/Song.{suffix}"], check=False, stderr=subprocess.PIPE)
+    if done.returncode:
+        pytest.skip(f"this ffmpeg has no {codec}")
+    comparison = compare(str(tmp_path / "a"), str(tmp_path / "b"), tmp_path / "songs")
+    assert comparison.songs.usdr_db[2] > 15
+    assert [note for note in comparison.notes if "late by" in note] or suffix == "ogg"
 
 
 def test_estimates_at_another_rate_are_resampled(tmp_path: Path) -> None:

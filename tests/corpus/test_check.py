@@ -383,6 +383,13 @@ def test_a_folder_that_cannot_be_read_is_one_finding(folder, severity, corpus, m
         assert len(songs(corpus)) == 4
 
 
+def test_a_corpus_that_cannot_be_read_is_refused(corpus, monkeypatch):
+    deny(monkeypatch, corpus)
+    for use in (check_quick, song_folders):
+        with pytest.raises(InputError, match=r"songs: cannot be read \(Permission denied\)"):
+            use(corpus)
+
+
 def deny(monkeypatch, folder):
     """Root may read everything, so the system's answer is given here."""
     iterdir, scandir = Path.iterdir, os.scandir

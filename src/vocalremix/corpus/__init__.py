@@ -58,7 +58,10 @@ def song_folders(root: Path) -> list[tuple[str, Path]]:
 
     Raises InputError for a folder that cannot be read, and for a song beside the parts.
     """
-    parts = parts_of(root)
+    try:
+        parts = parts_of(root)
+    except OSError as error:
+        raise unreadable(root, error) from error
     for beside in subfolders(root) if parts else []:
         if beside.name not in parts and holds_stem(beside):
             raise InputError(f"{beside}: a song beside the folders {', '.join(parts)}; move it into one of them")
@@ -83,10 +86,12 @@ def subfolders(folder: Path) -> list[Path]:
     Leaves out folders without audio, with a warning what may have been meant as a song. Raises InputError for a folder
     that cannot be read.
     """
-    if not folder.is_dir():
-        return []
+    try:
+        paths = listed(folder) if folder.is_dir() else []
+    except OSError as error:
+        raise unreadable(folder, error) from error
     found = []
-    for path in _list_or_refuse(folder):
+    for path in paths:
         try:
             if path.is_symlink() and not path.exists():
                 log.warning("%s: left out, leads to %s, which is not there", path, path.readlink())
@@ -96,19 +101,13 @@ def subfolders(folder: Path) -> list[Path]:
                 log.warning("%s: left out, holds audio, but no stem", path)
         except OSError as error:
             if not HOUSEKEEPING.fullmatch(path.name):
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
             log.warning("%s: left out, cannot be read (%s)", path, error.strerror)
     return found
 
 
-def _list_or_refuse(folder: Path) -> list[Path]:
-    try:
-        return listed(folder)
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _unreadable(folder: Path, error: OSError) -> InputError:
+def unreadable(folder: Path, error: OSError) -> InputError:
+    """What to raise where a folder, or one below it, cannot be listed."""
     where = error.filename or folder
     return InputError(f"{where}: cannot be read ({error.strerror}); change its permissions or move it")
 

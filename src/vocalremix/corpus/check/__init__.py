@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vocalremix.audio import SAMPLE_RATE, STEMS
-from vocalremix.corpus import PARTS
+from vocalremix.corpus import PARTS, unreadable
 from vocalremix.corpus.check.copies import Copy, Recording, compare, find_copies
 from vocalremix.corpus.check.findings import Finding, Severity, counted
 from vocalremix.corpus.check.official import SALIENT_WINDOWS
@@ -126,7 +126,10 @@ def _inspect(root: Path, jobs: int | None, quick: bool) -> Inspection:
         raise InputError(f"jobs {jobs}: give a number of processes of at least 1")
     # as compute.choose_threads, which would import torch
     n_jobs = jobs or max(1, joblib.cpu_count() // 2)
-    songs, findings = find_songs(root)
+    try:
+        songs, findings = find_songs(root)
+    except OSError as error:
+        raise unreadable(root, error) from error
     tasks = [joblib.delayed(examine)(song, quick) for song in songs]
     examined = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     facts: list[SongFacts] = list(tqdm(examined, total=len(tasks), desc="check", unit="song", disable=quick))
