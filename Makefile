@@ -1,4 +1,4 @@
-# make repro | test | ui | lint | bench | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
+# make repro | test | ui | lint | bench | gpu-check | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
 # macOS's make 3.81 looks for a recipe's program in its own PATH, unless a shell does
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -7,8 +7,9 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 PYTHON ?= python3
 export PYTHON
 PORT ?= 5000
+DEVICE ?= cuda
 
-.PHONY: repro test ui lint bench coverage setup check-git
+.PHONY: repro test ui lint bench gpu-check coverage setup check-git
 
 repro: check-git setup
 	@vocalremix params
@@ -29,6 +30,9 @@ lint: setup
 bench: setup
 	python -m benchmarks
 	python -m benchmarks.scale
+
+gpu-check: setup
+	@PYTHONPATH=src:tests python -m benchmarks.gpu_check --device $(DEVICE)
 
 coverage: setup
 	python -m benchmarks.coverage
