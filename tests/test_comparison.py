@@ -294,6 +294,14 @@ def test_a_song_with_more_in_its_name_is_not_taken_for_a_model(tmp_path: Path) -
         assert find_estimates(touched(tmp_path / name, name), "vocals", ["Song"]) == {}
 
 
+def test_a_song_may_be_called_as_a_stem_is(tmp_path: Path) -> None:
+    files = [f"{song}/{stem}.wav" for song in ("Other", "Song", "Vocals") for stem in STEMS]
+    touched(tmp_path, *files)
+    for target in ("vocals", "other"):
+        expected = {song: tmp_path / song / f"{target}.wav" for song in ("Other", "Song", "Vocals")}
+        assert find_estimates(tmp_path, target, ["Other", "Song", "Vocals"]) == expected
+
+
 def test_names_are_found_as_audio_separator_cleans_them(tmp_path: Path) -> None:
     touched(tmp_path, "What_(Vocals)_m.wav", "A_B_(Vocals)_m.wav", "Wait_(Vocals)_m.wav")
     found = find_estimates(tmp_path, "vocals", ["What?", "A: B", "A__B", "Wait...", "Wait"])

@@ -225,6 +225,9 @@ def _keys(songs: Collection[str]) -> dict[str, str]:
 def _read_name(path: Path, inside: Path, target: str, names: Mapping[str, str]) -> _Found | None:
     """Whose estimate of the target a file is by its path; None where it does not say, or is something else."""
     folders, stem = [spelled(name) for name in inside.parts[:-1]], spelled(inside.stem)
+    in_song = _song_of_folders(folders, names)
+    if in_song and stem.lower() in LABELS:  # a song may be called "Other"
+        return _Found(path, *in_song) if stem.lower() == target else None
     if split := _split(stem, names):
         song, rest = split
         if label := _label(rest):
@@ -233,7 +236,6 @@ def _read_name(path: Path, inside: Path, target: str, names: Mapping[str, str]) 
             return _Found(path, song, tag)
         is_of_another = bool(folders) and folders[-1].lower() in OTHER_SOURCES
         return None if rest or is_of_another else _Found(path, song, "", is_plain=True)
-    in_song = _song_of_folders(folders, names)
     label = _label(MIXTURE.sub("", f"_{stem}"))
     if in_song and label and label[0] == target:
         return _Found(path, in_song[0], "_".join(filter(None, (in_song[1], label[1]))))
