@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from vocalremix import training
 from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
 from vocalremix.compute import choose_devices
 from vocalremix.dataset import EpochSampler, RemixDataset, ValidationDataset
@@ -59,7 +60,7 @@ def datasets(
     crop_samples: int = CONFIG.chunk_samples,
     window_s: float = WINDOW_S,
 ) -> tuple[RemixDataset, ValidationDataset]:
-    training = RemixDataset(
+    examples = RemixDataset(
         music,
         None,
         windows[windows.part == "train"],
@@ -72,12 +73,17 @@ def datasets(
         training="tiny",
     )
     valid = windows[windows.part == "valid"][:n_valid]
-    return training, ValidationDataset(music, valid, "vocals", crop_samples, window_s)
+    return examples, ValidationDataset(music, valid, "vocals", crop_samples, window_s)
 
 
 def new_model() -> SeparationModel:
     torch.manual_seed(1)
     return build(CONFIG, "vocals")
+
+
+def use_sgd() -> None:
+    """Train by SGD from now on: Adam blows the rounding of gradients next to zero up to whole steps."""
+    training.Adam = torch.optim.SGD  # type: ignore[misc, assignment]
 
 
 def weights(model: torch.nn.Module) -> Tensor:
@@ -126,21 +132,31 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--n-valid", type=int, default=4)
+    parser.add_argument("--sgd", action="store_true")
+    parser.add_argument("--clip-norm", type=float, default=COMMON.clip_norm)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.sgd:
+        use_sgd()
     model = new_model()
     if options.recompute:
         model.checkpoint_activations()
-    training, validation = datasets(
+    examples, validation = datasets(
         options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""), options.n_valid
     )
     with one_line_errors():
         outcome = fit(
             model,
-            training,
+            examples,
             validation,
             schedule=SCHEDULE,
-            common=COMMON.model_copy(update={"batch_size": options.batch_size, "accumulate": options.accumulate}),
+            common=COMMON.model_copy(
+                update={
+                    "batch_size": options.batch_size,
+                    "accumulate": options.accumulate,
+                    "clip_norm": options.clip_norm,
+                }
+            ),
             devices=choose_devices(Compute(accelerator="cpu", devices=options.devices, precision="32")),
             workers=options.workers,
             scratch=options.root / "scratch",
