@@ -141,8 +141,8 @@ class Place:
             yield (json.loads(text) for text in process.stdout if text.startswith("{"))
             process.communicate()
         if process.returncode != (-signal.SIGKILL if job == "killed" else 0):
-            said = log.read_text().strip()
-            raise RuntimeError(f"{job}: exit code {process.returncode}: {said.rpartition(chr(10))[2]}\n{said}")
+            said = [text for text in log.read_text().splitlines() if text.strip() and "batch/s]" not in text]
+            raise RuntimeError("\n".join([f"{job}: exit code {process.returncode}: {' '.join(said[-1:])}", *said]))
 
 
 def train_tiny(place: Place, folder: Path, on_epoch: Callable[[Row], None], **changes: Any) -> dict[str, Any]:
@@ -315,7 +315,8 @@ def side_by_side(place: Place) -> Finding:
     alone, _ = epoch_alone(place)
     with ExitStack() as stack:
         children = [stack.enter_context(place.child("epoch", place.root / name)) for name in ("left", "right")]
-        both = [list(rows)[-1] for rows in children]
+        left, right = map(list, children)
+    both = [left[-1], right[-1]]
     apart = max(abs(row["train_loss"] / alone["train_loss"] - 1) for row in both)
     rates = " and ".join(number(row["rate"]) for row in both)
     said = f"{rates} examples/s, alone {number(alone['rate'])}; losses {100 * apart:.2g} % from it"
@@ -325,7 +326,8 @@ def side_by_side(place: Place) -> Finding:
 def small_card(place: Place) -> Finding:
     """As README.md sets the 32.4 M model for 8 GB, and with batches of 5."""
     with place.child("small", place.root / "small") as rows:
-        one, five = [row["peak_gb"] for row in rows]
+        peaks_gb = [row["peak_gb"] for row in rows]
+    one, five = peaks_gb
     said = f"{one:.1f} GB with batches of 1, {five:.1f} GB with batches of 5, as the allocator holds it"
     return finding(one < SMALL_CARD_GB or not place.on_gpu, said, f"{SMALL_CARD_GB} GB")
 

@@ -118,3 +118,17 @@ def test_a_speed_below_its_target_is_slow_on_a_gpu_only(gpu_check: Any, tmp_path
         for good in (True, False)
     ]
     assert results == ["pass", "slow", "pass", "pass"]
+
+
+def test_without_bf16_the_other_checks_stand(gpu_check: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    choose = gpu_check.choose_devices
+
+    def no_bf16(compute: Any) -> Any:
+        if compute.precision == "bf16":
+            raise gpu_check.InputError("precision: bf16, but there is none")
+        return choose(compute)
+
+    monkeypatch.setattr(gpu_check, "choose_devices", no_bf16)
+    place = gpu_check.Place("cpu", tmp_path)
+    assert {gpu_check.run(name, place).result for name in gpu_check.IN_BF16} == {"left out"}
+    assert gpu_check.run("golden values", place).result == "pass"
