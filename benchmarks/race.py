@@ -41,6 +41,11 @@ class Row(NamedTuple):
     agreement: str
 
 
+def without_bf16(question: str) -> Row:
+    """The row of a question that this machine cannot answer."""
+    return Row(question, "", "this CPU has no bf16", "", "", "")
+
+
 def race(textbook: Callable[[], object], ours: Callable[[], object], budget_s: float = 6.0) -> Race:
     """Call both in turn, the first of a pair being now one, now the other, until `budget_s` is spent.
 

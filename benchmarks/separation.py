@@ -17,9 +17,10 @@ import yaml
 
 from benchmarks.floor import operations, product_rate
 from benchmarks.page import line
-from benchmarks.race import Row, closeness, duration, number, plain_process, race
+from benchmarks.race import Row, closeness, duration, number, plain_process, race, without_bf16
 from vocalremix import checkpoint
 from vocalremix.audio import SAMPLE_RATE, Waveform
+from vocalremix.compute import has_bf16
 from vocalremix.corpus.demo.song import plan_song
 from vocalremix.corpus.demo.stems import make_stems
 from vocalremix.metrics import usdr
@@ -98,13 +99,16 @@ def full_size(seconds: int = 6) -> Iterator[Row]:
     mixture, _ = song(seconds)
     with plain_process(textbook_separation, make, seconds) as reference:
         for precision in PRECISIONS:
+            question = f"Separation of {seconds} s by the 32.4 M model, ours at the default hop"
+            question += ", bf16" * (precision == "bf16")
+            if precision == "bf16" and not has_bf16("cpu"):
+                yield without_bf16(question)
+                continue
             separator = Separator(network, precision=precision)
             separator.separate(mixture)
             times = race(reference, partial(separator.separate, mixture))
             shown = times.medians(lambda taken: f"{duration(taken)}, {number(seconds / taken)} times real time")
             least = operations(partial(separator.separate, mixture)) / product_rate(precision == "bf16")
-            question = f"Separation of {seconds} s by the 32.4 M model, ours at the default hop"
-            question += ", bf16" * (precision == "bf16")
             yield Row(question, *shown, duration(least), times.speedup, "another hop")
 
 
@@ -127,6 +131,8 @@ def rows(trained: Path = TRAINED) -> Iterator[Row]:
     same = check(network, mixture)
     with plain_process(textbook_separation, make, SONG_S) as reference:
         for (chunk_samples, hop_s), precision in itertools.product(SETTINGS, PRECISIONS):
+            if precision == "bf16" and not has_bf16("cpu"):
+                continue
             separator = Separator(network, hop_s=hop_s, chunk_samples=chunk_samples, precision=precision)
             remarks = []
             if is_trained:
@@ -142,6 +148,8 @@ def rows(trained: Path = TRAINED) -> Iterator[Row]:
             yield Row(
                 question, *times.medians(duration), duration(least), times.speedup, "; ".join(remarks) or "another hop"
             )
+    if not has_bf16("cpu"):
+        yield without_bf16(f"Separation of {SONG_S} s ({shown}), ours in bf16")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from layout import HOME, Layout
 
 from vocalremix import checkpoint
 from vocalremix.audio import read
-from vocalremix.compute import choose_threads
+from vocalremix.compute import choose_threads, keep_freed_memory
 from vocalremix.evaluation import evaluate, median_excerpt, song_metrics, window_metrics
 from vocalremix.separation import Separator
 from vocalremix.spectrogram import save_spectrogram
@@ -45,6 +45,7 @@ def _score(
 ) -> dict[str, Any]:
     params, profile = layout.settings.params, layout.settings.profile
     torch.set_num_threads(choose_threads(profile.compute))
+    keep_freed_memory()
     separator = Separator.from_checkpoint(
         layout.run(name), device=profile.compute.accelerator, **profile.separation.model_dump()
     )

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from layout import HOME, Layout, data_digests, provenance
 
+from vocalremix.compute import choose_devices, keep_freed_memory
 from vocalremix.experiment import Data, Recipe, import_initial, train
 from vocalremix.tracking import Store
 
 
 def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = False) -> None:
     """Train a recipe on the profile's data into the run's folder."""
+    if choose_devices(layout.settings.profile.compute).accelerator == "cpu":
+        keep_freed_memory()
     data = Data(
         music=layout.music,
         windows=layout.index,

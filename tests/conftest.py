@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vocalremix.compute import has_bf16
+
 # tests run side by side, and threads that wait for one another in turns are slower than none
 torch.set_num_threads(1)
 # a job in the background of a shell ignores SIGINT, and so would the programs that tests interrupt
@@ -27,6 +29,13 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("../shared is not beside this checkout: no real audio to compare with")
     return path
+
+
+@pytest.fixture(scope="session")
+def bf16() -> None:
+    """Skips a test on hardware that cannot run it."""
+    if not has_bf16("cpu"):
+        pytest.skip("this CPU computes no LSTM in bf16: it has no AVX-512")
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ def test_band_split_rnn() -> None:
     bsrnn.check(bsrnn.pair(config, examples=2))
 
 
+@pytest.mark.usefixtures("bf16")
 def test_bf16_band_split_rnn() -> None:
     import tiny
 
@@ -40,6 +41,7 @@ def test_bf16_band_split_rnn() -> None:
     bsrnn.check(bsrnn.pair(config, examples=2), bf16=True)
 
 
+@pytest.mark.usefixtures("bf16")
 def test_loss_curves_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     import tiny
 

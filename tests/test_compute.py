@@ -1,10 +1,14 @@
-"""What a process does with memory; the choice of devices is tested with training."""
+"""What a process does with memory, and without bf16; the choice of devices is tested with training."""
 
 import ctypes
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from vocalremix.separation import Separator
 
 PROGRAM = """
 import resource
@@ -33,3 +37,40 @@ def test_kept_memory_is_not_fetched_from_the_system_again() -> None:
 
     # 64 MB are 16384 pages, or 32 huge ones
     assert page_faults("keep") < 10 < page_faults("return")
+
+
+REFUSED = """
+import torch
+from vocalremix.compute import choose_devices
+from vocalremix.errors import one_line_errors
+from vocalremix.params import Compute
+from vocalremix.separation import Separator
+
+with one_line_errors():
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "choose_devices(Compute(accelerator='cpu', devices=1, precision='bf16'))",
+        "Separator(torch.nn.Identity(), precision='bf16')",
+    ],
+)
+def test_bf16_on_a_cpu_without_it_is_refused_in_one_line(work: str) -> None:
+    own = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED.format(work)], capture_output=True, text=True, env=os.environ | own
+    )
+    if done.returncode == 0 and not torch.backends.mkldnn.is_available():
+        pytest.skip("without oneDNN, every CPU computes bf16")
+    assert done.returncode == 2
+    assert done.stderr == "error: precision: bf16, but this CPU has no bf16; set it to 32 or auto\n"
+
+
+def test_a_separator_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vocalremix.compute.keep_freed_memory", lambda: pytest.fail("the allocator was changed"))
+    before = torch.get_num_threads(), torch.is_grad_enabled()
+    Separator(torch.nn.Identity()).separate(torch.zeros(2, 100))
+    assert (torch.get_num_threads(), torch.is_grad_enabled()) == before

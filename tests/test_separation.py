@@ -158,6 +158,7 @@ def test_an_estimate_that_is_not_finite_is_refused() -> None:
         Separator(Recorder(gain=math.nan)).separate(noise(500))
 
 
+@pytest.mark.usefixtures("bf16")
 def test_bf16_is_close_and_says_so() -> None:
     class Product(torch.nn.Module):
         """A matrix product, which autocast computes in bf16."""

@@ -68,9 +68,11 @@ def _separate(options: argparse.Namespace) -> None:
     import soundfile
 
     from vocalremix.audio import read_header
+    from vocalremix.compute import keep_freed_memory
     from vocalremix.files import publish
     from vocalremix.separation import Separator, separate_file
 
+    keep_freed_memory()
     read_header(options.song)
     separator = Separator.from_checkpoint(options.checkpoint, **_separator_options(options))
     song = Path(os.path.abspath(options.song))  # a link's own folder has the song's name
@@ -133,8 +135,10 @@ def _add_compare(commands: Any) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from vocalremix.comparison import OUTPUTS, compare, describe, write_comparison
+    from vocalremix.compute import keep_freed_memory
     from vocalremix.files import publish
 
+    keep_freed_memory()
     _refuse_to_replace(options.output, OUTPUTS)
     try:
         with publish(options.output) as partial:

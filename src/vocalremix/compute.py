@@ -31,7 +31,7 @@ def choose_devices(compute: Compute) -> Devices:
     """Settle what `auto` means on this machine.
 
     Raises InputError where a GPU is asked for and none is there, more devices are asked for than are visible, torch
-    cannot use those that are, or bf16 is asked for on a GPU without it: nothing falls back in silence.
+    cannot use those that are, or bf16 is asked for on hardware without it: nothing falls back in silence.
     """
     accelerator = compute.accelerator
     available = 0 if accelerator == "cpu" else _n_gpus()
@@ -47,14 +47,15 @@ def choose_devices(compute: Compute) -> Devices:
             raise InputError(f"compute.devices: {count}, but only {available} CUDA devices are visible")
     if compute.precision == "bf16":
         refuse_missing_bf16(accelerator)
-    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and accelerator == "cuda" and _has_bf16())
+    bf16 = compute.precision == "bf16" or (compute.precision == "auto" and accelerator == "cuda" and has_bf16("cuda"))
     return Devices(accelerator, count, "bf16-mixed" if bf16 else "32-true", choose_threads(compute, count))
 
 
 def refuse_missing_bf16(accelerator: str) -> None:
-    """Raise InputError for "cuda" where the GPU has no bf16; a CPU computes it in any case, if not always faster."""
-    if accelerator == "cuda" and not _has_bf16():
-        raise InputError("precision: bf16, but this GPU has no bf16; set it to 32 or auto")
+    """Raise InputError where this machine's "cpu" or "cuda" computes no bf16."""
+    if not has_bf16(accelerator):
+        name = {"cpu": "CPU", "cuda": "GPU"}[accelerator]
+        raise InputError(f"precision: bf16, but this {name} has no bf16; set it to 32 or auto")
 
 
 def _n_gpus() -> int:
@@ -69,8 +70,17 @@ def _n_gpus() -> int:
     return count
 
 
-def _has_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def has_bf16(accelerator: str) -> bool:
+    """Whether this machine's "cpu" or "cuda" computes in bf16; of a CPU, an LSTM forward and back is the test."""
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs, _ = torch.nn.LSTM(8, 8, bidirectional=True)(torch.zeros(8, 8, 8))
+        outputs.sum().backward()
+    except RuntimeError:  # oneDNN has no LSTM in bf16 for a CPU without AVX-512
+        return False
+    return True
 
 
 def choose_threads(compute: Compute, n_processes: int = 1) -> int:

@@ -7,14 +7,15 @@ is checked before any work starts, so this module stays free of slow imports.
 import difflib
 import itertools
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
@@ -387,15 +388,28 @@ def load(root: Path) -> Settings:
     return Settings(params, profile)
 
 
-def _parse(kind: type[T], path: Path) -> T:
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, in the dialect that DVC reads and writes: 1.2, where `On` is a word.
+
+    Raises InputError with one line that names the file and the place.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(f"{path}: not valid YAML: {place}{error.problem}") from error
+    # a date that no calendar has is a ValueError
+    except (YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _parse(kind: type[T], path: Path) -> T:
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected keys and values")
     try:
@@ -405,25 +419,76 @@ def _parse(kind: type[T], path: Path) -> T:
 
 
 def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
-    """The first of pydantic's findings as `key: what is wrong`, with a suggestion for a mistyped key."""
-    finding = error.errors()[0]
-    known = _known_keys(kind)
-    *parents, last = finding["loc"] or ("",)
-    # pydantic also lists the tags of unions ("demo", "int"), which stand in no file
-    key = ".".join(str(part) for part in [*(part for part in parents if part in known or isinstance(part, int)), last])
+    """What to mend first, as `key: what is wrong`: a mistyped key before the one that is missing in its place."""
+    findings = error.errors()
+    finding = next((one for one in findings if one["type"] == "extra_forbidden"), findings[0])
+    path, sections = _descend(kind, finding["loc"])
+    given, context = finding["input"], finding.get("ctx", {})
+    known = sorted({name for section in sections for name in section.model_fields})
     if finding["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(last), known, n=1)
-        return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "; remove it")
+        key = str(finding["loc"][-1])
+        elsewhere = [name for name in _known_keys(kind) if f".{name}".endswith(f".{key}")]
+        close = difflib.get_close_matches(key.lower(), known, n=1) or elsewhere
+        return f"{_dotted(path, key)}: unknown key" + (f"; did you mean {close[0]}?" if close else "; remove it")
     if finding["type"] == "missing":
-        return f"{key}: missing key; set it"
+        return f"{path}: missing key; set it"
+    if finding["type"].startswith("union_tag"):
+        tag = context["discriminator"].strip("'")
+        if tag in given:
+            return f"{_dotted(path, tag)}: input should be one of {context['expected_tags']}, got {given[tag]!r}"
+        if mistyped := difflib.get_close_matches(tag, [str(key) for key in given if key not in known], n=1):
+            return f"{_dotted(path, mistyped[0])}: unknown key; did you mean {tag}?"
+        return f"{_dotted(path, tag)}: missing key; set it"
     if finding["type"] == "value_error":
-        return f"{key + ': ' if key else ''}{finding['ctx']['error']}"
-    return f"{key}: {finding['msg'][0].lower()}{finding['msg'][1:]}, got {finding['input']!r}"
+        return f"{path + ': ' if path else ''}{context['error']}"
+    if finding["type"] in ("model_type", "model_attributes_type"):
+        return f"{path}: expected keys and values, got {given!r}"
+    # every branch of a union says what it would take
+    wanted = " or ".join(one["msg"] for one in findings if _descend(kind, one["loc"])[0] == path)
+    wanted = wanted.replace("Tuple", "list").replace("tuple", "list").replace(" for <class 'pathlib.Path'>", "")
+    unquoted = finding["type"] in ("string_type", "path_type") and not isinstance(given, list | dict | None)
+    return f"{path}: {wanted[0].lower()}{wanted[1:]}, got {given!r}" + ("; put it in quotes" if unquoted else "")
 
 
-def _known_keys(kind: Any) -> set[str]:
-    """The names of all keys that can stand anywhere below a section."""
+def _descend(kind: Any, location: Iterable[int | str]) -> tuple[str, list[type[BaseModel]]]:
+    """The dotted key at a location of pydantic's, and the sections that can stand there.
+
+    A location also has what stands in no file, such as the tags of unions ("demo", "int"), and an unknown key last.
+    """
+    path, kinds = "", [kind]
+    for part in location:
+        sections = [section for one in kinds for section in _sections(one)]
+        fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+        if typing.get_origin(kinds[0]) is dict and part != "[key]":
+            path, kinds = _dotted(path, part), [typing.get_args(kinds[0])[1]]
+        elif fields:
+            path, kinds = _dotted(path, part), [field.annotation for field in fields]
+        elif isinstance(part, int):
+            path = _dotted(path, part)
+        else:
+            tagged = [
+                one
+                for one in sections
+                if any(part in typing.get_args(field.annotation) for field in one.model_fields.values())
+            ]
+            kinds = tagged or kinds
+    return path, [section for one in kinds for section in _sections(one)]
+
+
+def _dotted(path: str, part: int | str) -> str:
+    return f"{path}.{part}" if path else str(part)
+
+
+def _known_keys(kind: Any, path: str = "") -> Iterator[str]:
+    """All keys that can stand below a section, dotted."""
+    for section in _sections(kind):
+        for name, field in section.model_fields.items():
+            yield _dotted(path, name)
+            yield from _known_keys(field.annotation, _dotted(path, name))
+
+
+def _sections(kind: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation names."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        fields = kind.model_fields
-        return set(fields).union(*(_known_keys(field.annotation) for field in fields.values()))
-    return set().union(*(_known_keys(part) for part in typing.get_args(kind)))
+        return [kind]
+    return [section for part in typing.get_args(kind) for section in _sections(part)]

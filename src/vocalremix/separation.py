@@ -25,7 +25,7 @@ from vocalremix.audio import (
     resample_blocks,
     to_stereo,
 )
-from vocalremix.compute import choose_device, keep_freed_memory, refuse_missing_bf16
+from vocalremix.compute import choose_device, refuse_missing_bf16
 from vocalremix.errors import InputError
 
 BLOCK_SAMPLES = 1 << 20
@@ -57,10 +57,8 @@ class Separator:
     sample_rate, chunk_samples
         Default to the model's own, for a plain module to 44.1 kHz and 134,144 samples.
 
-    On a CPU, the process keeps what it frees from now on (`compute.keep_freed_memory`).
-
     Raises InputError for a hop that is not positive or longer than a chunk, a batch size below one, a chunk length
-    that the model does not take, a device that is not there, and bf16 on a GPU without it.
+    that the model does not take, a device that is not there, and bf16 on hardware without it.
     """
 
     def __init__(
@@ -82,8 +80,6 @@ class Separator:
         frame_samples = int(getattr(model, "frame_samples", 1))
         self.hop_samples = _hop_samples(hop_s, self.chunk_samples, frame_samples, self.sample_rate)
         self.device, self.precision = choose_device(device), precision
-        if self.device.type == "cpu":
-            keep_freed_memory()
         activations = getattr(model, "chunk_activations", 0) * self.chunk_samples // own_chunk_samples
         self.batch_size = _batch_size(batch_size, activations, self.device)
         if precision == "bf16":

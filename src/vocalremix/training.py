@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from vocalremix.compute import Devices, keep_freed_memory
+from vocalremix.compute import Devices
 from vocalremix.dataset import EpochSampler, Example, RemixDataset, ValidationDataset
 from vocalremix.errors import InputError
 from vocalremix.files import publish
@@ -228,8 +228,6 @@ def fit(
             "lower training.common.batch_size or accumulate, or raise data_fraction"
         )
     torch.set_num_threads(devices.cpu_threads)
-    if devices.accelerator == "cpu":
-        keep_freed_memory()
     n_epochs = sum(phase.epochs for phase in schedule)
     task = SeparationTask(model, schedule, common.clip_norm)
     checkpoint = partial(ModelCheckpoint, dirpath=scratch, save_on_train_epoch_end=True, enable_version_counter=False)

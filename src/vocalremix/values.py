@@ -9,11 +9,9 @@ TargetScaling = Literal["matched", "published"]
 
 
 def _number(value: Any) -> Any:
-    """PyYAML reads `1e-4` as a string, and `dvc exp run -S` writes such numbers."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    if isinstance(value, str):
-        return float(value)
+    """Refuse what pydantic would turn into a number: DVC puts the text "0.10" into paths as it is."""
+    if isinstance(value, bool | str):
+        raise ValueError(f"must be a number, got {value!r}" + ("; remove the quotes" if isinstance(value, str) else ""))
     return value
 
 

@@ -250,6 +250,7 @@ def test_autocast_leaves_waveforms_in_float32(flavour: str) -> None:
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0)
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("flavour", ["amanteur", "paper"])
 def test_the_sequences_of_a_bf16_lstm_know_nothing_of_one_another(flavour: str) -> None:
     """67 of them get others beside them for the sake of speed, parts of up to 64 none."""
@@ -269,9 +270,13 @@ def test_the_sequences_of_a_bf16_lstm_know_nothing_of_one_another(flavour: str) 
     torch.testing.assert_close(gradients[0], gradients[1], atol=0.02 * float(gradients[1].abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("in_bf16", [False, True])
 @pytest.mark.parametrize("flavour", ["amanteur", "paper"])
-def test_recomputed_activations_give_the_same_gradients_in_less_memory(flavour: str, bf16: bool) -> None:
+def test_recomputed_activations_give_the_same_gradients_in_less_memory(
+    flavour: str, in_bf16: bool, request: pytest.FixtureRequest
+) -> None:
+    if in_bf16:
+        request.getfixturevalue("bf16")
     kept, recomputed = separator(flavour, layers=4), separator(flavour, layers=4)
     names = list(recomputed.state_dict())
     recomputed.checkpoint_activations()
@@ -287,7 +292,7 @@ def test_recomputed_activations_give_the_same_gradients_in_less_memory(flavour: 
 
         # the innermost hooks are checkpoint's own, which save nothing
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
                 loss = model.loss(mixture, target)
             saved_bytes.append(sum(storages.values()))
         loss.backward()
