@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +16,7 @@ from vocalremix.checkpoint import export_amanteur
 from vocalremix.compute import has_bf16, keep_freed_memory
 from vocalremix.models.bsrnn import BandSplitSeparator
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.params import read_yaml
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 TOLERANCE = 1e-3
@@ -222,7 +222,7 @@ def rows(full: bool = False) -> Iterator[Row]:
     """A row for each size, and one with ours in bf16; memory is kept as in a training."""
     keep_freed_memory()
     for size, profile, examples in [("demo", "demo", 4), ("mid", "musdb7s", 1), ("full", "thesis", 1)][: 2 + full]:
-        settings = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text())["model"]
+        settings = read_yaml(PROFILES / f"{profile}.yaml")["model"]
         # amanteur's flavour, the thesis's, whatever the profile trains
         config = BSRNNConfig(**settings | {"flavour": "amanteur"})
         models = pair(config, examples)

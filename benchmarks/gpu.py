@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
 from benchmarks import bsrnn, separation
 from benchmarks.floor import operations
@@ -16,6 +15,7 @@ from benchmarks.race import Race, Row, duration, number, race
 from vocalremix.audio import SAMPLE_RATE
 from vocalremix.models.bsrnn import BandSplitSeparator
 from vocalremix.models.configs import BSRNNConfig
+from vocalremix.params import read_yaml
 from vocalremix.separation import Separator
 
 COMMAND = "empty: no CUDA GPU here; `make bench` on a machine with one fills it"
@@ -52,7 +52,7 @@ def rows() -> Iterator[Row]:
 
 def full_size() -> BSRNNConfig:
     """The thesis's model, of 32,414,628 parameters."""
-    settings = yaml.safe_load((bsrnn.PROFILES / "thesis.yaml").read_text())["model"]
+    settings = read_yaml(bsrnn.PROFILES / "thesis.yaml")["model"]
     return BSRNNConfig(**settings | {"flavour": "amanteur"})
 
 

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 
 from benchmarks.floor import operations, product_rate
 from benchmarks.page import line
@@ -27,6 +26,7 @@ from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
+from vocalremix.params import read_yaml
 from vocalremix.separation import CHUNK_SAMPLES, Separator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ SEED = 1  # the demo profile's songs have 0
 
 def fresh_model(profile: str) -> SeparationModel:
     """The model of a profile with fresh weights."""
-    settings = yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["model"]
+    settings = read_yaml(ROOT / f"profiles/{profile}.yaml")["model"]
     torch.manual_seed(0)
     return build(BSRNNConfig(**settings), "vocals")
 

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 
-import yaml
-
 from vocalremix.errors import one_line_errors
-from vocalremix.params import AXES, Cell, Settings, load
+from vocalremix.params import AXES, Cell, Settings, load, read_yaml
 
 # To look for garbage among what torch, Lightning and MLflow bring with them takes a second while they are imported, and
 # another one at the end of the program; `stage` begins to look. A loader's worker never gets there.
@@ -28,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # (MLflow's store, interrupted work) and relative paths to data belong there.
 HOME = Path(os.environ.get("DVC_ROOT", ROOT))
 SETTLED_S = 1.0
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -123,34 +122,45 @@ def data_digests(layout: Layout) -> dict[str, str]:
     # DVC writes it anew in place after every stage, and stages run side by side
     while lock.is_file() and abs(time.time() - lock.stat().st_mtime) < SETTLED_S:
         time.sleep(0.1)
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    stages = read_yaml(lock)["stages"] if lock.is_file() else {}
     hashes = {out["path"]: out["md5"][:8] for stage in stages.values() for out in stage.get("outs", [])}
     folders = {folder.name: str(folder.relative_to(ROOT)) for folder in (layout.augmented, layout.music, layout.speech)}
     return {name: hashes[path] for name, path in folders.items() if path in hashes}
 
 
 def provenance(layout: Layout) -> dict[str, str]:
-    """Where a run comes from, as MLflow tags: commit, DVC experiment, DVC stage, profile, and how to go back there."""
-    commit = _git("rev-parse", "HEAD")
+    """Where a run comes from, as MLflow tags: commit, DVC experiment, DVC stage, profile, and how to go back there.
+
+    Where git does not say, a warning does, and the commit is "unknown".
+    """
     experiment, stage = (os.environ.get(name, "") for name in ("DVC_EXP_NAME", "DVC_STAGE"))
-    changed = _git("status", "--porcelain", "-uno", "src", "stages")
-    settings_changed = not experiment and _git("status", "--porcelain", "-uno", "params.yaml", "profiles")
+    tags = {
+        "dvc.experiment": experiment,
+        "dvc.stage": stage,
+        "profile": layout.settings.params.profile,
+        "mlflow.source.name": sys.argv[0],
+        "mlflow.source.type": "LOCAL",
+    }
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "-uno", "src", "stages")
+        settings_changed = not experiment and _git("status", "--porcelain", "-uno", "params.yaml", "profiles")
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = " ".join(getattr(error, "stderr", str(error)).split())
+        print(f"warning: this run's commit is recorded as unknown, for git says: {reason}", file=sys.stderr)
+        return tags | {"git.commit": "unknown", "mlflow.note.content": "Git did not say which commit this was made with."}
     apply = f"dvc exp apply {experiment} && " if experiment else ""
     note = f"To make it again: `git checkout {commit[:12]} && {apply}dvc repro {stage}`."
     if changed or settings_changed:
         note += f" That is without the changes to {'code' if changed else 'settings'} that were not committed then."
-    return {
+    return tags | {
         "git.commit": commit + ("-dirty" if changed else ""),
-        "dvc.experiment": experiment,
-        "dvc.stage": stage,
-        "profile": layout.settings.params.profile,
         "mlflow.source.git.commit": commit,
-        "mlflow.source.name": sys.argv[0],
-        "mlflow.source.type": "LOCAL",
         "mlflow.note.content": note,
     }
 
 
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True)
+    return done.stdout.strip()

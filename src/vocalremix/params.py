@@ -426,10 +426,13 @@ def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
     given, context = finding["input"], finding.get("ctx", {})
     known = sorted({name for section in sections for name in section.model_fields})
     if finding["type"] == "extra_forbidden":
-        key = str(finding["loc"][-1])
-        elsewhere = [name for name in _known_keys(kind) if f".{name}".endswith(f".{key}")]
-        close = difflib.get_close_matches(key.lower(), known, n=1) or elsewhere
-        return f"{_dotted(path, key)}: unknown key" + (f"; did you mean {close[0]}?" if close else "; remove it")
+        last = str(finding["loc"][-1])
+        key = _dotted(path, last)
+        elsewhere = [name for name in _known_keys(kind) if f".{name}".endswith(f".{last}")]
+        # of another source, say
+        elsewhere = [] if key in elsewhere else elsewhere
+        close = difflib.get_close_matches(last.lower(), known, n=1) or elsewhere
+        return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else "remove it")
     if finding["type"] == "missing":
         return f"{path}: missing key; set it"
     if finding["type"].startswith("union_tag"):
@@ -444,10 +447,11 @@ def _first_problem(kind: type[BaseModel], error: ValidationError) -> str:
     if finding["type"] in ("model_type", "model_attributes_type"):
         return f"{path}: expected keys and values, got {given!r}"
     # every branch of a union says what it would take
-    wanted = " or ".join(one["msg"] for one in findings if _descend(kind, one["loc"])[0] == path)
-    wanted = wanted.replace("Tuple", "list").replace("tuple", "list").replace(" for <class 'pathlib.Path'>", "")
+    says = [one["msg"] for one in findings if _descend(kind, one["loc"])[0] == path]
+    wanted = " or ".join(said[0].lower() + said[1:] for said in says)
+    wanted = wanted.replace("tuple", "list").replace(" for <class 'pathlib.Path'>", "")
     unquoted = finding["type"] in ("string_type", "path_type") and not isinstance(given, list | dict | None)
-    return f"{path}: {wanted[0].lower()}{wanted[1:]}, got {given!r}" + ("; put it in quotes" if unquoted else "")
+    return f"{path}: {wanted}, got {given!r}" + ("; put it in quotes" if unquoted else "")
 
 
 def _descend(kind: Any, location: Iterable[int | str]) -> tuple[str, list[type[BaseModel]]]:

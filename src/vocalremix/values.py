@@ -11,7 +11,7 @@ TargetScaling = Literal["matched", "published"]
 def _number(value: Any) -> Any:
     """Refuse what pydantic would turn into a number: DVC puts the text "0.10" into paths as it is."""
     if isinstance(value, bool | str):
-        raise ValueError(f"must be a number, got {value!r}" + ("; remove the quotes" if isinstance(value, str) else ""))
+        raise ValueError(f"must be a number, without quotes, got {value!r}")
     return value
 
 

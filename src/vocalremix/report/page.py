@@ -1,10 +1,11 @@
 """The report as a page: one folder that needs no network, made from tables, drawings, verdicts and excerpts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from io import StringIO
+from typing import Any, cast
 
-import yaml
 from jinja2 import Environment, StrictUndefined
+from ruamel.yaml import YAML
 
 from vocalremix.report.figures import Drawing
 from vocalremix.report.listening import TEMPLATES, Excerpt, listening_html, listening_script, listening_style
@@ -101,7 +102,7 @@ def _duration(hours: float) -> str:
 def _commands(provenance: Mapping[str, str]) -> str:
     commit = provenance.get("git.commit", "").removesuffix("-dirty")
     experiment = provenance.get("dvc.experiment", "")
-    lines = [f"git checkout {commit}"] if commit else []
+    lines = [f"git checkout {commit}"] if commit not in ("", "unknown") else []
     if provenance.get("git.commit", "").endswith("-dirty"):
         lines += ["# without the changes to the code that were not committed when this report was made"]
     lines += [f"dvc exp apply {experiment}"] if experiment else []
@@ -112,7 +113,10 @@ def _parameters(study: Study) -> str:
     """params.yaml and the profile as they were in force, defaults included."""
     params, profile = study.settings.params, study.settings.profile
     parts = {"params.yaml": params, f"profiles/{params.profile}.yaml": profile}
-    return "\n".join(
-        f"# {name}\n{yaml.safe_dump(part.model_dump(mode='json'), sort_keys=False, default_flow_style=None)}"
-        for name, part in parts.items()
-    )
+    text, writer = StringIO(), cast(Any, YAML(typ="safe"))
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output = None, False
+    for name, part in parts.items():
+        text.write(f"# {name}\n")
+        writer.dump(part.model_dump(mode="json"), text)
+        text.write("\n")
+    return text.getvalue().removesuffix("\n")
