@@ -4,6 +4,8 @@ SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+# it would hide benchmarks/ and tests/ from `python -m`
+unexport PYTHONSAFEPATH
 PYTHON ?= python3
 export PYTHON
 PORT ?= 5000

@@ -36,7 +36,7 @@ class Study:
 
     def error(self, script: str) -> str:
         """The one line with which a stage refuses its input."""
-        output = self.run("env", "PYTHONPATH=src", "python", script, code=2)
+        output = self.run("env", "PYTHONPATH=src:stages", "python", script, code=2)
         assert "Traceback" not in output
         (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
         return error
