@@ -139,12 +139,15 @@ def test_separate_again_replaces_its_own_result_only(
     song = write_song(tmp_path / "song.wav")
     separate(song, tmp_path / "out", model_path)
     first = (tmp_path / "out/song/vocals.wav").stat().st_ino
-    separate(song, tmp_path / "out", model_path, "--hop-s", "0.05")
+    capsys.readouterr()
+    again = ["separate", str(song), "-o", str(tmp_path / "out"), "--checkpoint", str(model_path)]
+    assert "song: is there already" in one_line(capsys, *again)
+    assert (tmp_path / "out/song/vocals.wav").stat().st_ino == first
+    separate(song, tmp_path / "out", model_path, "--replace")
     assert (tmp_path / "out/song/vocals.wav").stat().st_ino != first
     (tmp_path / "out/song/drums.wav").write_text("a stem of the user's")
     capsys.readouterr()
-    arguments = ["-o", str(tmp_path / "out"), "--checkpoint", str(model_path)]
-    assert "drums.wav, which would be lost" in one_line(capsys, "separate", str(song), *arguments)
+    assert "drums.wav, which would be lost" in one_line(capsys, *again, "--replace")
     assert (tmp_path / "out/song/drums.wav").exists()
 
 
@@ -154,7 +157,7 @@ def test_separate_never_replaces_its_input(
     (tmp_path / "vocals").mkdir()
     song = write_song(tmp_path / "vocals" / "vocals.wav")
     before = song.read_bytes()
-    arguments = ["-o", str(tmp_path), "--checkpoint", str(model_path)]
+    arguments = ["-o", str(tmp_path), "--checkpoint", str(model_path), "--replace"]
     assert "would be lost" in one_line(capsys, "separate", str(song), *arguments)
     plain = song.rename(tmp_path / "song")
     assert "is a file" in one_line(capsys, "separate", str(plain), *arguments)
@@ -177,10 +180,11 @@ def test_separate_names_what_is_wrong(tmp_path: Path, model_path: Path, capsys: 
     assert "hop_s 9" in message(song, "--hop-s", "9")
     assert "batch_size 0" in message(song, "--batch-size", "0")
     assert "cuda:99" in message(song, "--device", "cuda:99")
-    assert "cannot be written" in message(song, out=str(song))
+    assert "song.wav/song: Not a directory" in message(song, out=str(song))
+    assert song.is_file()
     assert not (tmp_path / "out").exists()
     assert "wide.wav: 3 channels" in message(wide)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_separate_refuses_what_is_not_a_number(
@@ -194,7 +198,7 @@ def test_separate_refuses_what_is_not_a_number(
         separate(tmp_path / "broken.wav", tmp_path / "out", model_path)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path}/broken.wav: holds NaN")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -209,7 +213,7 @@ def test_an_interrupted_separation_leaves_nothing(how: signal.Signals, tmp_path:
         process.send_signal(how)
         process.stderr.read()
     assert process.returncode == 128 + how
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -286,7 +290,7 @@ def test_compare_names_what_is_wrong(
     assert "extracts vocals, not drums" in message(str(model_path), "b", *songs, "--target", "drums")
     assert "choose one of vocals" in message("a", "b", *songs, "--target", "piano")
     assert "batch_size 0" in message(str(model_path), "b", *songs, "--batch-size", "0")
-    assert "cannot be written" in message("a", "b", *songs, "-o", "a/One/vocals.wav/out")
+    assert "out: Not a directory" in message("a", "b", *songs, "-o", "a/One/vocals.wav/out")
     assert "is a file" in message("a", "b", *songs, "-o", "a/One/vocals.wav")
     assert not (compared / "comparison").exists()
     soundfile.write("b/Two/vocals.wav", np.zeros((22050, 2)), 44100)
@@ -334,13 +338,13 @@ def test_check_names_what_is_wrong(
     assert "jobs 0" in one_line(capsys, "check", "songs", "--jobs", "0")
     assert "a: is a folder; name a file" in one_line(capsys, "check", "songs", "--json", "a")
     json_below_a_file = ["--quick", "--json", "a/One/vocals.wav/found.json"]
-    assert "cannot be written" in one_line(capsys, "check", "songs", *json_below_a_file)
+    assert "found.json: Not a directory" in one_line(capsys, "check", "songs", *json_below_a_file)
 
     def refuse(root: Path) -> None:
         raise PermissionError(13, "Permission denied", "songs/test")
 
     monkeypatch.setattr("vocalremix.corpus.check.find_songs", refuse)
-    assert "songs: cannot be read: [Errno 13] Permission denied: 'songs/test'" in one_line(capsys, "check", "songs")
+    assert "songs/test: cannot be read (Permission denied)" in one_line(capsys, "check", "songs")
 
 
 def test_params_validates_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def read_header(path: Path) -> Header:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: empty, 0 bytes")
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(plain_name(path)) as file:
             _refuse_truncated(path, file.extra_info)
             if file.frames == 0:
                 raise InputError(f"{path}: holds no audio")
@@ -132,7 +132,7 @@ def _tells_its_length(mp3: Path) -> bool:
 def _read(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
     n_samples = start
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(plain_name(path)) as file:
             file.seek(start)
             while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
                 n_samples += len(block)
@@ -146,22 +146,35 @@ def _probe(path: Path) -> Header:
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries", "stream"]
-    shown = subprocess.run([*command, _plain_name(path)], capture_output=True, encoding="utf-8")
+    command: list[str | bytes] = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        "a:0",
+        "-of",
+        "json",
+        "-show_entries",
+        "stream",
+    ]
+    shown = subprocess.run([*command, plain_name(path)], capture_output=True, encoding="utf-8", errors="replace")
     streams = json.loads(shown.stdout or "{}").get("streams")
     if shown.returncode != 0 or not streams:
         raise InputError(f"{path}: not an audio file that libsndfile or ffmpeg can read")
     return Header(int(streams[0]["sample_rate"]), int(streams[0]["channels"]), None)
 
 
-def _plain_name(path: Path) -> str:
-    """A name that ffmpeg takes for a file's: `Re:Stacks.m4a` would be of a protocol "Re", `-x.m4a` an option."""
-    return str(path.absolute())
+def plain_name(path: Path) -> bytes:
+    """A name that libsndfile and ffmpeg take for a file's, whatever bytes it has.
+
+    For ffmpeg, `Re:Stacks.m4a` would be of a protocol "Re" and `-x.m4a` an option; for libsndfile, `-` is stdin.
+    """
+    return os.fsencode(path.absolute())
 
 
 def _decode(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
-    command = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate)]
-    command += ["-i", _plain_name(path), "-map", "0:a:0", "-f", "f32le", "-"]
+    command: list[str | bytes] = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate)]
+    command += ["-i", plain_name(path), "-map", "0:a:0", "-f", "f32le", "-"]
     n_bytes = 4 * header.channels * block_samples
     with (
         # a pipe that nobody reads would stop ffmpeg after many complaints
@@ -200,7 +213,7 @@ def create_pcm16(path: Path, sample_rate: int, channels: int, n_samples: int | N
     It is a WAV file where that is sure to fit, and else RF64, which differs in its header only.
     """
     fits = n_samples is not None and 2 * channels * n_samples <= WAV_BYTES
-    return soundfile.SoundFile(path, "w", sample_rate, channels, "PCM_16", format="WAV" if fits else "RF64")
+    return soundfile.SoundFile(plain_name(path), "w", sample_rate, channels, "PCM_16", format="WAV" if fits else "RF64")
 
 
 def map_pcm16(path: Path) -> npt.NDArray[np.int16]:

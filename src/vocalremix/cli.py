@@ -42,6 +42,7 @@ def _add_separate(commands: Any) -> None:
     parser.add_argument("song", type=Path, metavar="SONG", help="any audio file that libsndfile or ffmpeg reads")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="folder for the song's folder")
     parser.add_argument("--checkpoint", type=Path, metavar="C", required=True, help="a trained model's checkpoint")
+    parser.add_argument("--replace", action="store_true", help="replace what an earlier run left for the song")
     _add_separator_options(parser)
     parser.set_defaults(run=_separate)
 
@@ -65,8 +66,6 @@ def _separator_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _separate(options: argparse.Namespace) -> None:
-    import soundfile
-
     from vocalremix.audio import read_header
     from vocalremix.compute import keep_freed_memory
     from vocalremix.files import publish
@@ -75,18 +74,27 @@ def _separate(options: argparse.Namespace) -> None:
     keep_freed_memory()
     read_header(options.song)
     separator = Separator.from_checkpoint(options.checkpoint, **_separator_options(options))
-    song = Path(os.path.abspath(options.song))  # a link's own folder has the song's name
-    folder = options.output / (song.parent.name if song.stem == "mixture" else options.song.stem)
+    folder = options.output / _name_of_song(options.song)
     outputs = [f"{separator.model.target}.wav", "accompaniment.wav"]
-    _refuse_to_replace(folder, outputs, options.song)
-    try:
-        with publish(folder) as partial:
-            partial.mkdir()
-            separate_file(separator, options.song, *(partial / name for name in outputs))
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise InputError(f"{folder}: cannot be written: {error}") from error
+    if options.replace:
+        _refuse_to_replace(folder, outputs, options.song)
+    elif os.path.lexists(folder):
+        raise InputError(f"{folder}: is there already; choose another folder with -o, or give --replace")
+    with publish(folder, replace=options.replace) as partial:
+        partial.mkdir()
+        separate_file(separator, options.song, *(partial / name for name in outputs))
     for name in outputs:
         print(folder / name)
+
+
+def _name_of_song(song: Path) -> str:
+    """The file's name without its suffix, or its folder's where it is called mixture; see also `require_part`."""
+    from vocalremix.files import require_part
+
+    song = Path(os.path.abspath(song))  # a link's own folder has the song's name
+    name = song.parent.name if song.stem == "mixture" else song.stem
+    # the stem of "...wav" is ".."
+    return require_part(name if name.strip(".") else song.name, f"{song}: cannot name its results")
 
 
 def _refuse_to_replace(folder: Path, outputs: Sequence[str], song: Path | None = None) -> None:
@@ -140,22 +148,19 @@ def _compare(options: argparse.Namespace) -> None:
 
     keep_freed_memory()
     _refuse_to_replace(options.output, OUTPUTS)
-    try:
-        with publish(options.output) as partial:
-            partial.mkdir()
-            comparison = compare(
-                options.a,
-                options.b,
-                options.songs or _music_here(),
-                part=options.part,
-                target=options.target,
-                name_a=options.name_a,
-                name_b=options.name_b,
-                **_separator_options(options),
-            )
-            write_comparison(comparison, partial)
-    except OSError as error:
-        raise InputError(f"{options.output}: cannot be written: {error}") from error
+    with publish(options.output) as partial:
+        partial.mkdir()
+        comparison = compare(
+            options.a,
+            options.b,
+            options.songs or _music_here(),
+            part=options.part,
+            target=options.target,
+            name_a=options.name_a,
+            name_b=options.name_b,
+            **_separator_options(options),
+        )
+        write_comparison(comparison, partial)
     print(describe(comparison))
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -201,17 +206,12 @@ def _check(options: argparse.Namespace) -> None:
 
     if options.json and options.json.is_dir():
         raise InputError(f"{options.json}: is a folder; name a file with --json")
-    try:
-        inspection = (check_quick if options.quick else check)(options.songs, options.jobs)
-    except OSError as error:
-        raise InputError(f"{options.songs}: cannot be read: {error}") from error
-    print(inspection)
+    inspection = (check_quick if options.quick else check)(options.songs, options.jobs)
     if options.json:
-        try:
-            with publish(options.json) as partial:
-                partial.write_text(json.dumps(inspection.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{options.json}: cannot be written: {error}") from error
+        text = json.dumps(inspection.as_dict(), indent=2, allow_nan=False) + "\n"
+        with publish(options.json) as partial:
+            partial.write_text(text, encoding="utf-8")
+    print(inspection)
     if inspection.errors:
         sys.exit(1)
 

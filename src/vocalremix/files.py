@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vocalremix.errors import InputError
 
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 PARTIAL = ".partial"
 """How the name of a folder ends in which something is being made."""
 
@@ -137,9 +139,18 @@ def _remove_leftovers(path: Path) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let an interruption wait: a second Ctrl-C must not stop what the first one began to tidy up."""
-    waiting = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    # signals interrupt the main thread only, and other threads may not set handlers
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[signal.Signals] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(signal.Signals(number))) for number in INTERRUPTIONS
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

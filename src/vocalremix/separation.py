@@ -18,6 +18,7 @@ from vocalremix.audio import (
     WAV_BYTES,
     Header,
     Waveform,
+    plain_name,
     read_blocks,
     read_header,
     refuse_non_finite,
@@ -223,7 +224,7 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     options["format"] = "WAV" if fits else "RF64"
     pieces = stream_recording(separator, _finite_blocks(song, header), header.sample_rate, str(song))
     mixture = read_blocks(song, BLOCK_SAMPLES, header=header)
-    with soundfile.SoundFile(target, "w", **options) as one, soundfile.SoundFile(accompaniment, "w", **options) as two:
+    with _create(target, **options) as one, _create(accompaniment, **options) as two:
         for piece in separator.progress(pieces, header.n_samples, header.sample_rate):
             while held.shape[1] < piece.shape[1] and (block := next(mixture, None)) is not None:
                 held = np.concatenate([held, block], axis=1)
@@ -233,6 +234,10 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
             held, n_samples = held[:, now:], n_samples + now
             if fits and 4 * header.channels * n_samples > WAV_BYTES:
                 raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
+
+
+def _create(path: Path, **options: Any) -> soundfile.SoundFile:
+    return soundfile.SoundFile(plain_name(path), "w", **options)
 
 
 def _finite_blocks(song: Path, header: Header) -> Iterator[Waveform]:
