@@ -259,17 +259,26 @@ def fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        loader = partial(DataLoader, batch_size=common.batch_size, pin_memory=devices.accelerator == "cuda")
         sampler = EpochSampler(training, global_batch, rank=trainer.global_rank, world=trainer.world_size)
         resume = scratch / "last.ckpt"
         if resume.is_file():
             # Lightning's workers draw the first batches before it tells the sampler where it goes on
             finished = torch.load(resume, map_location="cpu", mmap=True, weights_only=True)["epoch"]
             sampler.set_epoch(finished + 1)
+        # threads of a process group come and go, and a fork at the wrong moment leaves a worker that waits for ever
+        context = "forkserver" if workers and devices.count > 1 else None
+        loader = partial(DataLoader, batch_size=common.batch_size, pin_memory=devices.accelerator == "cuda")
+        batches = loader(
+            training,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context=context,
+        )
         try:
             trainer.fit(
                 task,
-                loader(training, sampler=sampler, num_workers=workers, persistent_workers=workers > 0),
+                batches,
                 loader(_share(validation, trainer)) if validation else None,
                 ckpt_path=resume if resume.is_file() else None,
             )
