@@ -99,7 +99,9 @@ def extract(archive: Path, destination: Path, pattern: str) -> None:
                     if (destination / name).stat().st_size != member.n_bytes:
                         raise EOFError(f"{name!r} is cut off")
                     bar.update(member.n_bytes)
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
+        if not isinstance(error, DAMAGE) and error.errno != errno.EINVAL:  # a place in the archive that cannot be
+            raise
         raise InputError(
             f"{archive}: not a whole .zip or .tar.gz archive ({error}); delete it to fetch it anew"
         ) from error
