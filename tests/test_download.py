@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hostile import HURRY, Hostile, serving
 
-from vocalremix.disk import Need
 from vocalremix.download import fetch
 from vocalremix.errors import InputError
 
@@ -68,20 +67,9 @@ def test_a_server_that_gives_no_range_but_the_first(server, tmp_path):
     download(server, tmp_path)
 
 
-def test_a_range_may_end_early(server, tmp_path):
-    """Servers may send less than asked for, and say so."""
-    server.after_bytes = (8, lambda: setattr(server, "cuts", AlwaysHalf()))
-    download(server, tmp_path)
-
-
-class AlwaysHalf(random.Random):
-    def randrange(self, stop: int) -> int:  # type: ignore[override]
-        return max(stop // 4, 1)
-
-
-@pytest.mark.parametrize("code", [429, 500, 503])
-def test_passing_errors_pass(server, tmp_path, code):
-    server.status(code, 5)
+@pytest.mark.parametrize(("code", "headers"), [(429, {}), (500, {}), (503, {"Retry_After": "soon"})])
+def test_passing_errors_pass(server, tmp_path, code, headers):
+    server.status(code, 5, **headers)
     download(server, tmp_path)
 
 
@@ -96,11 +84,6 @@ def test_a_server_that_asks_for_hours_is_left_alone(server, tmp_path, when):
     server.status(503, 1, Retry_After=when)
     refused(server, tmp_path, r"archive\.zip: HTTP 503 .*, come back in \d+ min; run again then")
     assert len(server.requests) == 1
-
-
-def test_nonsense_in_retry_after_is_ignored(server, tmp_path):
-    server.status(503, 1, Retry_After="soon")
-    download(server, tmp_path)
 
 
 def test_errors_without_end_are_given_up(server, tmp_path):
@@ -166,19 +149,14 @@ def test_the_next_run_fetches_only_the_rest(server, tmp_path):
     assert server.n_sent < 1.05 * len(CONTENT)
 
 
-@pytest.mark.parametrize("version", ['"two"', 'W/"two"', None])
+@pytest.mark.parametrize("version", ['"two"', 'W/"two"', None, '"one"'])
 def test_a_file_that_changed_between_two_runs_is_not_spliced(server, tmp_path, version, capsys):
     interrupted(server, tmp_path)
     server.change(OTHER, version)
+    if version == '"one"':  # the server hides it
+        refused(server, tmp_path, "sha256", content=OTHER)
     download(server, tmp_path, content=OTHER)
-    assert "starting anew" in capsys.readouterr().err
-
-
-def test_a_change_that_the_server_hides_is_found_out(server, tmp_path):
-    interrupted(server, tmp_path)
-    server.change(OTHER, '"one"')
-    refused(server, tmp_path, "sha256", content=OTHER)
-    download(server, tmp_path, content=OTHER)
+    assert version == '"one"' or "starting anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("version", "sent"), [('"one"', '"one"'), ('W/"one"', None), (None, None)])
@@ -209,28 +187,24 @@ def test_silent_servers_are_asked_again(server, tmp_path):
     download(server, tmp_path, patience=patience)
     (tmp_path / "archive.zip").unlink()
     server.hang(100)
-    refused(server, tmp_path, "[Rr]ead timed out.*, after 2 attempts", patience=replace(patience, attempts=2))
+    refused(
+        server, tmp_path, r"timed out, under 1000 bytes/s, after 2 attempts", patience=replace(patience, attempts=2)
+    )
 
 
 def test_crawling_connections_are_left(server, tmp_path):
     server.piece_bytes, server.pause_s, server.ranges = 4, 0.05, False
     patience = replace(HURRY, timeout_s=0.4, attempts=2)
-    refused(server, tmp_path, r"\d+ bytes in \d+ s, after 2 attempts", patience=patience)
+    refused(server, tmp_path, r"timed out, under 1000 bytes/s, after 2 attempts", patience=patience)
 
 
 def test_nobody_there(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/x.zip"
-    refused(Hostile(b""), tmp_path, r"x\.zip: .*refused.*, after 8 attempts", url=url)
+    refused(Hostile(b""), tmp_path, r"x\.zip: Cannot connect to host 127\.0\.0\.1.*, after 8 attempts", url=url)
 
 
-def test_room_is_asked_for_before_the_first_byte(server, tmp_path):
-    needs = [Need("its content", tmp_path / "new" / "folder", 10**18)]
-    refused(
-        server,
-        tmp_path,
-        r"1e\+09 GB needed \(the archive 0\.0005 GB, its content 1e\+09 GB\), .* GB free; make room",
-        needs=lambda n_bytes: needs,
-    )
-    assert server.n_sent == 8 and os.listdir(tmp_path) == []
+def test_certificates_that_are_not_there(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    refused(server, tmp_path, r"REQUESTS_CA_BUNDLE: .*none\.pem: no readable file of certificates")

@@ -10,14 +10,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from vocalremix.disk import Need, require_space
 from vocalremix.download import Patience, fetch
 from vocalremix.errors import InputError
 from vocalremix.files import publish
@@ -25,6 +23,8 @@ from vocalremix.lock import only_one
 
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 BLOCK_BYTES = 4096
+# NotImplementedError: packed by a method that zipfile does not know
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
 
 
 def obtain(
@@ -55,24 +55,27 @@ def obtain(
         return
     archive = work / (PurePosixPath(unquote(urlsplit(url).path)).name or "archive")
 
-    def needs(n_bytes: int) -> Sequence[Need]:
-        return [
-            Need("its content", path.parent, int(unpacked * n_bytes)),
-            Need("later stages", scratch, int(later * n_bytes)),
-        ]
+    def make_room(n_bytes: int, n_to_come: int) -> None:
+        content, more = int(unpacked * n_bytes), int(later * n_bytes)
+        require_space([("the archive", work, n_to_come), ("its content", path, content), ("later stages", work, more)])
 
-    with _disk_faults_said(path), only_one(lock, f"fetching {url}"):
-        if not has_data(path):
-            work.mkdir(parents=True, exist_ok=True)
-            if not archive.exists():
-                fetch(url, sha256, archive, (ZIP, GZIP), needs, patience)
-            with publish(path) as partial:
-                extract(archive, partial, pattern)
-                check(partial)
-        if keep_archive and archive.exists():
-            with publish(path.with_name(archive.name)) as partial:
-                shutil.move(archive, partial)
-        shutil.rmtree(work, ignore_errors=True)
+    try:
+        with only_one(lock, f"fetching {url}"):
+            if not has_data(path):
+                work.mkdir(parents=True, exist_ok=True)
+                if not archive.exists():
+                    fetch(url, sha256, archive, (ZIP, GZIP), make_room, patience)
+                with publish(path) as unfinished:
+                    extract(archive, unfinished, pattern)
+                    check(unfinished)
+            if keep_archive and archive.exists():
+                with publish(path.with_name(archive.name)) as unfinished:
+                    shutil.move(archive, unfinished)
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full; make room and run again, what was fetched is kept" if is_full else error.strerror
+        raise InputError(f"{error.filename or path}: {reason or error}") from error
 
 
 def extract(archive: Path, destination: Path, pattern: str) -> None:
@@ -84,26 +87,24 @@ def extract(archive: Path, destination: Path, pattern: str) -> None:
     Raises InputError for an archive that is truncated, damaged or encrypted, names a path outside of itself, a link,
     a device or a file twice, does not fit on the disk, or matches `pattern` in no folder or in several.
     """
-    with _damage_said(archive), _members(archive) as members:
-        for member in members:
-            _refuse(archive, member)
-        root = _root(archive, [member.path for member in members], pattern)
-        inside = [member for member in members if member.path.is_relative_to(root)]
-        _refuse_doubles(archive, [member.path for member in inside])
-        n_bytes = sum(-(-member.n_bytes // BLOCK_BYTES) * BLOCK_BYTES + BLOCK_BYTES for member in inside)
-        require_space([Need(f"the content of {archive.name}", destination, n_bytes)])
-        destination.mkdir()
-        total = sum(member.n_bytes for member in inside)
-        with tqdm(total=total, desc="unpack", unit="B", unit_scale=True) as bar:
-            for member in inside:
-                target = destination / member.path.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with member.open() as content, target.open("xb") as file:
-                    while piece := content.read(1 << 20):
-                        file.write(piece)
-                        bar.update(len(piece))
-                if target.stat().st_size != member.n_bytes:
-                    raise EOFError(f"{member.path} is cut off")
+    try:
+        with _members(archive) as members:
+            root, inside = _chosen(archive, members, pattern)
+            n_bytes = sum((member.n_bytes // BLOCK_BYTES + 2) * BLOCK_BYTES for member in inside)
+            require_space([(f"the content of {archive.name}", destination, n_bytes)])
+            with tqdm(total=sum(member.n_bytes for member in inside), desc="unpack", unit="B", unit_scale=True) as bar:
+                for member in inside:
+                    name = str(member.path.relative_to(root))
+                    member.unpack(name, destination)
+                    if (destination / name).stat().st_size != member.n_bytes:
+                        raise EOFError(f"{name!r} is cut off")
+                    bar.update(member.n_bytes)
+    except (*DAMAGE, OSError) as error:
+        if not isinstance(error, DAMAGE) and error.errno != errno.EINVAL:  # a place in the archive that cannot be
+            raise
+        raise InputError(
+            f"{archive}: not a whole .zip or .tar.gz archive ({error}); delete it to fetch it anew"
+        ) from error
 
 
 def has_data(path: Path) -> bool:
@@ -111,18 +112,27 @@ def has_data(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A file, or something else, in an archive; folders are made as files need them."""
+def require_space(needs: Sequence[tuple[str, Path, int]]) -> None:
+    """Raise InputError where a file system has less room than all (what, folder or file, bytes) in it together."""
+    on_device: dict[int, tuple[Path, list[tuple[str, int]]]] = {}
+    for what, path, n_bytes in needs:
+        folder = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        on_device.setdefault(folder.stat().st_dev, (folder, []))[1].append((what, n_bytes))
+    for folder, together in on_device.values():
+        free, wanted = shutil.disk_usage(folder).free, sum(n_bytes for _, n_bytes in together)
+        if wanted > free:
+            listed = ", ".join(f"{what} {n_bytes / 1e9:.3g} GB" for what, n_bytes in together)
+            room = f"{wanted / 1e9:.3g} GB needed ({listed}), {free / 1e9:.3g} GB free"
+            raise InputError(f"{folder}: {room}; make room there, or name a path on another disk")
 
-    name: str
+
+class _Member(NamedTuple):
+    """A file, or something else that is no folder, in an archive."""
+
+    path: PurePosixPath
     n_bytes: int
     is_plain: bool
-    open: Callable[[], IO[bytes]]
-
-    @property
-    def path(self) -> PurePosixPath:
-        return PurePosixPath(self.name)
+    unpack: Callable[[str, Path], object]  # under another name, into a folder
 
 
 @contextmanager
@@ -141,70 +151,42 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
 
 
 def _of_zip(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    is_encrypted = info.flag_bits & 1
-    is_plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG) and not is_encrypted
-    return _Member(info.filename, info.file_size, is_plain, lambda: packed.open(info))
+    def unpack(name: str, folder: Path) -> None:
+        info.filename = name
+        packed.extract(info, folder)
+
+    is_plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG) and not info.flag_bits & 1
+    return _Member(PurePosixPath(info.filename), info.file_size, is_plain, unpack)
 
 
 def _of_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
-    def content() -> IO[bytes]:
-        file = tar.extractfile(info)
-        assert file is not None  # as for every member that is a file
-        return file
+    def unpack(name: str, folder: Path) -> None:
+        tar.extract(info.replace(name=name, deep=False), folder, filter="data")
 
-    return _Member(info.name, info.size, info.isfile(), content)
+    return _Member(PurePosixPath(info.name), info.size, info.isfile(), unpack)
 
 
-def _refuse(archive: Path, member: _Member) -> None:
-    if member.path.is_absolute() or ".." in member.path.parts or "\\" in member.name or not member.path.parts:
-        raise InputError(f"{archive}: {member.name!r} would be unpacked outside of its folder; do not use this archive")
-    if not member.is_plain:
-        raise InputError(f"{archive}: {member.name!r} is a link, a device or encrypted; do not use this archive")
-
-
-def _root(archive: Path, paths: Sequence[PurePosixPath], pattern: str) -> PurePosixPath:
+def _chosen(archive: Path, members: Sequence[_Member], pattern: str) -> tuple[PurePosixPath, list[_Member]]:
+    """The folder in which `pattern` matches, and what is in it, if nothing in the archive is suspect."""
+    for path, _, is_plain, _ in members:
+        if path.is_absolute() or ".." in path.parts or {"\\", "\0"} & set(str(path)) or not path.parts:
+            raise InputError(
+                f"{archive}: {str(path)!r} would be unpacked outside of its folder; do not use this archive"
+            )
+        if not is_plain:
+            raise InputError(f"{archive}: {str(path)!r} is a link, a device or encrypted; do not use this archive")
     depth = len(PurePosixPath(pattern).parts) - 1
+    matching = [member.path for member in members if member.path.match(pattern)]
     # macOS adds a shadow of every file
-    roots = {path.parents[depth] for path in paths if path.match(pattern) and "__MACOSX" not in path.parts}
+    roots = {path.parents[depth] for path in matching if "__MACOSX" not in path.parts}
     if len(roots) != 1:
         found = f"{pattern} in {len(roots)} folders" if roots else f"no {pattern}"
         raise InputError(f"{archive}: holds {found}; it is not the archive that is expected here")
-    return roots.pop()
-
-
-def _refuse_doubles(archive: Path, paths: Sequence[PurePosixPath]) -> None:
-    taken = {parent for path in paths for parent in path.parents}
-    for path in paths:
-        if path in taken:
-            raise InputError(f"{archive}: holds {path} twice; do not use this archive")
-        taken.add(path)
-
-
-@contextmanager
-def _damage_said(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    # NotImplementedError: packed by a method that zipfile does not know
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-    ) as error:
-        raise InputError(
-            f"{archive}: not a whole .zip or .tar.gz archive ({error}); delete it to have it fetched again"
-        ) from error
-
-
-@contextmanager
-def _disk_faults_said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"{error.filename or path}: the disk is full; make room and run again, what was fetched is kept"
-            ) from error
-        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
+    (root,) = roots
+    inside = [member for member in members if member.path.is_relative_to(root)]
+    taken = {parent for member in inside for parent in member.path.parents}
+    for member in inside:
+        if member.path in taken:
+            raise InputError(f"{archive}: holds {str(member.path)!r} twice; do not use this archive")
+        taken.add(member.path)
+    return root, inside
