@@ -14,12 +14,13 @@ from vocalremix.compute import choose_threads, keep_freed_memory
 from vocalremix.evaluation import evaluate, median_excerpt, song_metrics, window_metrics
 from vocalremix.separation import Separator
 from vocalremix.spectrogram import save_spectrogram
-from vocalremix.tracking import Store, add_scores
+from vocalremix.tracking import Store, add_scores, open_store
 from vocalremix.windows import read_windows
 
 
 def on_test_songs(layout: Layout, name: str) -> None:
     """Score a training on the test songs; MLflow also gets the excerpt of one song, of every training the same."""
+    store = open_store(HOME, layout.experiment)
     windows, scores = read_windows(layout.index), layout.scores(name)
     summary = _score(layout, name, windows[windows.part == "test"], scores, part="test")
     metrics = song_metrics(summary, "test") | window_metrics(summary, "test")
@@ -29,15 +30,16 @@ def on_test_songs(layout: Layout, name: str) -> None:
             picture = Path(temporary) / f"{excerpt.stem}.png"
             save_spectrogram(read(excerpt)[0], picture, reference_peak=0.1)  # one scale for all runs
             files["excerpt"] = [excerpt, picture]
-        _record(layout, name, metrics, files)
+        _record(store, layout, name, metrics, files)
 
 
 def on_overfit_windows(layout: Layout, name: str) -> None:
     """Score a training on the windows that the overfit run learned by heart."""
+    store = open_store(HOME, layout.experiment)
     windows = read_windows(layout.run("overfit") / "windows.csv").drop_duplicates()
     scores = layout.scores("overfit") / name
     metrics = window_metrics(_score(layout, name, windows, scores), "overfit")
-    _record(layout, name, metrics, {"scores_overfit": _tables(scores)})
+    _record(store, layout, name, metrics, {"scores_overfit": _tables(scores)})
 
 
 def _score(
@@ -56,9 +58,9 @@ def _tables(scores: Path) -> list[Path]:
     return [file for file in sorted(scores.iterdir()) if file.is_file()]
 
 
-def _record(layout: Layout, name: str, metrics: dict[str, float], files: dict[str, list[Path]]) -> None:
+def _record(store: Store, layout: Layout, name: str, metrics: dict[str, float], files: dict[str, list[Path]]) -> None:
     """Add scores to the training's MLflow run."""
     run_id = checkpoint.read_metadata(layout.run(name))["mlflow_run_id"]
-    if not add_scores(Store(HOME, layout.experiment), run_id, metrics, files):
+    if not add_scores(store, run_id, metrics, files):
         # trained on another machine, or the store was deleted since
         print(f"{name}: this MLflow store does not know the run {run_id}; the scores are in reports/ only")

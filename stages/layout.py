@@ -148,7 +148,10 @@ def provenance(layout: Layout) -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = " ".join(getattr(error, "stderr", str(error)).split())
         print(f"warning: this run's commit is recorded as unknown, for git says: {reason}", file=sys.stderr)
-        return tags | {"git.commit": "unknown", "mlflow.note.content": "Git did not say which commit this was made with."}
+        return tags | {
+            "git.commit": "unknown",
+            "mlflow.note.content": "Git did not say which commit this was made with.",
+        }
     apply = f"dvc exp apply {experiment} && " if experiment else ""
     note = f"To make it again: `git checkout {commit[:12]} && {apply}dvc repro {stage}`."
     if changed or settings_changed:

@@ -4,18 +4,18 @@ from layout import HOME, provenance, stage
 
 from vocalremix import checkpoint
 from vocalremix.report import write_report
-from vocalremix.tracking import Store, add_report
+from vocalremix.tracking import add_report, open_store
 
 
 def main() -> None:
     with stage() as layout:
-        reports = layout.reports
+        store, reports = open_store(HOME, layout.experiment), layout.reports
         origin = provenance(layout)
         write_report(layout.settings, layout.data, reports / "scores", reports, origin)
         initial = checkpoint.read_metadata(layout.run("initial"))["mlflow_run_id"]
         name = origin["dvc.experiment"] or origin["git.commit"][:12]
         files = [reports / "verdicts.md", reports / "figures", reports / "tables"]
-        add_report(Store(HOME, layout.experiment), initial, name, files)
+        add_report(store, initial, name, files)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from layout import HOME, Layout, data_digests, provenance
 
 from vocalremix.compute import choose_devices, keep_freed_memory
 from vocalremix.experiment import Data, Recipe, import_initial, train
-from vocalremix.tracking import Store
+from vocalremix.tracking import open_store
 
 
 def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = False) -> None:
     """Train a recipe on the profile's data into the run's folder."""
+    store, tags = open_store(HOME, layout.experiment), provenance(layout)
     if choose_devices(layout.settings.profile.compute).accelerator == "cpu":
         keep_freed_memory()
     data = Data(
@@ -21,11 +22,10 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
         name=layout.settings.params.profile,
         digests=data_digests(layout),
     )
-    store, tags = Store(HOME, layout.experiment), provenance(layout)
     train(recipe, layout.settings, data, store, tags, start, layout.run(recipe.name))
 
 
 def take_over(layout: Layout, recipe: Recipe, checkpoint: Path) -> None:
     """Let a finished checkpoint stand for a training."""
-    store, tags = Store(HOME, layout.experiment), provenance(layout)
+    store, tags = open_store(HOME, layout.experiment), provenance(layout)
     import_initial(checkpoint, recipe, layout.settings, store, tags, layout.run(recipe.name))

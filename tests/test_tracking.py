@@ -1,19 +1,29 @@
 """MLflow runs: one store whoever comes first, one history however often a training is interrupted."""
 
 import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from vocalremix import tracking
 from vocalremix.errors import InputError
 from vocalremix.mlflow_view import sweep_view
-from vocalremix.tracking import DataSet, Store, add_report, add_scores, download_checkpoint, open_run
+from vocalremix.tracking import DataSet, Store, add_report, add_scores, download_checkpoint, open_run, open_store
 
 CREATE = """
 import sys, pathlib
@@ -177,7 +187,7 @@ def test_a_checkpoint_that_is_not_there(store: Store, tmp_path: Path) -> None:
     with open_run(store, "sweep", params={}, tags={}, run_id_file=None) as run:
         pass
     for unknown in ("0" * 32, "no/id", ""):
-        with pytest.raises(InputError, match=f"^{unknown}: no such run in sqlite:") as refused:
+        with pytest.raises(InputError, match=f"^{unknown}: no such run in {tmp_path}/mlflow.db; ") as refused:
             download_checkpoint(tmp_path, unknown, tmp_path / "out")
         assert "\n" not in str(refused.value)
     with pytest.raises(InputError, match=f"^{run.run_id}: the run has no checkpoint; "):
@@ -234,3 +244,253 @@ def test_of_two_machines_at_one_server_the_faster_creates(store: Store, monkeypa
     monkeypatch.setattr(tracking, "_find_sweep", lambda *known: next(answers)(*known))
     assert tracking._sweep(store, client, "initial", "demo") == older
     assert len(client.search_runs([store.experiment_id(client)], "tags.stage = 'sweep_parent'")) == 1
+
+
+@pytest.fixture(scope="module")
+def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as this MLflow makes it."""
+    root = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Store(root, "study").client()
+    return root / "mlflow.db"
+
+
+def execute(*statements: str) -> Callable[[Path, Path], None]:
+    """Makes a file from a store by SQL."""
+
+    def make(good: Path, file: Path) -> None:
+        shutil.copy(good, file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return make
+
+
+def another_program(_: Path, file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE songs (name)")
+
+
+OLD, HEAD = "bd07f7e963c5", "SELECT version_num FROM alembic_version"
+OLDER = "mlflow.db: store of an older MLflow than .*; copy it, then run: mlflow db upgrade 'sqlite:///.*/mlflow.db'"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            execute("UPDATE alembic_version SET version_num = 'ffff00001111'"),
+            "mlflow.db: store of a newer MLflow than .*; move it away, or name another store in MLFLOW_TRACKING_URI",
+        ),
+        (execute(f"UPDATE alembic_version SET version_num = '{OLD}'"), OLDER),
+        # MLflow itself would add the table, and then fail halfway
+        (execute(f"UPDATE alembic_version SET version_num = '{OLD}'", "DROP TABLE webhook_events"), OLDER),
+        (execute("DROP TABLE alembic_version"), OLDER),
+        (another_program, "mlflow.db: database of another program; move it away, .*"),
+        (
+            lambda _, file: file.write_bytes(b"no sqlite" * 999),
+            "MLflow cannot use this store: file is not a database; .*",
+        ),
+        (
+            lambda good, file: file.write_bytes(good.read_bytes()[:9000]),
+            "database disk image is malformed; move it away",
+        ),
+        (lambda _, file: file.mkdir(), "mlflow.db: MLflow cannot use this store: unable to open database file; .*"),
+    ],
+    ids=["newer", "older", "older, fewer tables", "oldest", "another program's", "broken", "cut short", "a folder"],
+)
+def test_a_store_that_is_not_this_mlflows_is_refused_and_left_alone(
+    store: Store, tmp_path: Path, store_file: Path, make: Callable[[Path, Path], Any], says: str
+) -> None:
+    file = tmp_path / "mlflow.db"
+    make(store_file, file)
+    before = file.read_bytes() if file.is_file() else None
+    for attempt in (
+        lambda: open_store(tmp_path, "study"),
+        lambda: download_checkpoint(tmp_path, "0" * 32, tmp_path / "out"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path))}/.*{says}$") as refused:
+            attempt()
+        assert "\n" not in str(refused.value)
+    assert (file.read_bytes() if file.is_file() else None) == before
+
+
+def test_a_store_in_another_programs_hands_is_refused(store: Store, tmp_path: Path, store_file: Path) -> None:
+    shutil.copy(store_file, tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match=r"database is locked; wait until its writer has finished$"):
+            open_store(tmp_path, "study")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("place", ["mlflow.db", "."])
+def test_a_place_without_permission_is_named(tmp_path: Path, store: Store, store_file: Path, place: str) -> None:
+    shutil.copy(store_file, tmp_path / "mlflow.db")
+    (tmp_path / "mlflow.db.lock").touch()
+    (tmp_path / place).chmod(0o555)
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / place))}: cannot be written"):
+        open_store(tmp_path, "study")
+    (tmp_path / place).chmod(0o755)
+
+
+class Silent(BaseHTTPRequestHandler):
+    """A web server that is not MLflow's."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, format: str, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("file:///nowhere/mlruns", "file:///nowhere/mlruns: .*mlflow migrate-filestore"),
+        ("mlruns", "mlruns: .*mlflow migrate-filestore"),
+        ("foo://bar", "foo://bar: .*unsupported URI"),
+        ("sqlite:mlflow.db", "sqlite:mlflow.db: .*Could not parse"),
+        ("http://127.0.0.1:9", "http://127.0.0.1:9: .*Connection refused"),
+        ("http://me:secret@127.0.0.1:9", "http://127.0.0.1:9: .*Connection refused"),
+        ("http://nowhere.invalid:5000", "http://nowhere.invalid:5000: "),
+        ("http://{black_hole}", "http://{black_hole}: .*timed out"),
+        ("http://{web_server}", "http://{web_server}: .*error code 404"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_told_from_an_unknown_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, says: str
+) -> None:
+    with socket.socket() as hole, ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen()
+        Thread(target=server.serve_forever, daemon=True).start()
+        places = {
+            "black_hole": f"127.0.0.1:{hole.getsockname()[1]}",
+            "web_server": f"127.0.0.1:{server.server_port}",
+        }
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(**places))
+        monkeypatch.setitem(tracking.BRIEF, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        before = dict(os.environ)
+        for attempt in (
+            lambda: open_store(tmp_path, "study"),
+            lambda: download_checkpoint(tmp_path, "0" * 32, tmp_path / "out"),
+        ):
+            with pytest.raises(
+                InputError, match=f"^{says.format(**places)}.*; mend or unset MLFLOW_TRACKING_URI$"
+            ) as refused:
+                attempt()
+            assert "\n" not in str(refused.value) and "secret" not in str(refused.value)
+        assert dict(os.environ) == before, "a training has MLflow's own patience"
+        server.shutdown()
+    assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db.lock"}
+
+
+def test_a_server_that_fails_for_a_while_is_not_another_store(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "run_id"
+    with open_run(store, "train", params={}, tags={}, run_id_file=file) as run:
+        pass
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise MlflowException("too many 503 error responses")
+
+    for name in ("update_run", "get_run"):
+        monkeypatch.setattr(mlflow.MlflowClient, name, fail)
+    with pytest.raises(InputError, match="too many 503"), open_run(store, "t", params={}, tags={}, run_id_file=file):
+        pass
+    with pytest.raises(InputError, match="too many 503"):
+        add_scores(store, run.run_id, {}, {})
+    assert file.read_text() == run.run_id
+
+
+def test_a_store_that_fails_at_the_end_takes_no_training_along(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MlflowException("gone")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", fail)
+    with open_run(store, "train", params={}, tags={}, run_id_file=None) as run:
+        pass
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"warning: .*: gone; .* the run {run.run_id} as running", said)
+    with pytest.raises(KeyboardInterrupt), open_run(store, "train", params={}, tags={}, run_id_file=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["a%41b", "a?b", "a#b", "a b", "ä", "a&b=c", "a:b@c", "%2e%2e", "mlartifacts"])
+def test_a_repository_may_be_called_anything(store: Store, tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    (root / "model.json").write_text(name)
+    with open_run(Store(root, "study"), "train", params={}, tags={}, run_id_file=None) as run:
+        run.log_file(root / "model.json", "checkpoint")
+    assert (root / "mlartifacts" / run.run_id / "artifacts/checkpoint/model.json").read_text() == name
+    assert (download_checkpoint(root, run.run_id, tmp_path / name / "out") / "model.json").read_text() == name
+    assert (root / "mlflow.db").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_moved_repository_reads_and_writes_where_it_is(store: Store, tmp_path: Path) -> None:
+    """In MLflow's own eyes too, whose UI shows excerpts."""
+    old, new = tmp_path / "old", tmp_path / "new ä?"
+    old.mkdir()
+    (old / "model.json").write_text("{}")
+    with open_run(Store(old, "study"), "train", params={}, tags={}, run_id_file=None) as run:
+        run.log_file(old / "model.json", "checkpoint")
+    old.rename(new)
+    stored = (new / "mlflow.db").read_bytes()
+    assert (download_checkpoint(new, run.run_id, tmp_path / "out") / "model.json").read_text() == "{}"
+    assert (new / "mlflow.db").read_bytes() == stored, "to look changes nothing"
+
+    moved = Store(new, "study")
+    assert add_scores(moved, run.run_id, {}, {"scores": [new / "model.json"]})
+    with open_run(moved, "later", params={}, tags={}, run_id_file=None) as later:
+        later.log_file(new / "model.json", "checkpoint")
+    for one, folder in ((run, "checkpoint"), (run, "scores"), (later, "checkpoint")):
+        artifacts = new / "mlartifacts" / one.run_id / "artifacts"
+        assert (artifacts / folder / "model.json").is_file()
+        assert moved.client().get_run(one.run_id).info.artifact_uri == artifacts.as_uri()
+    assert not old.exists()
+
+
+def test_a_copied_repository_leaves_the_first_alone(store: Store, tmp_path: Path) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    (first / "model.json").write_text("{}")
+    with open_run(Store(first, "study"), "train", params={}, tags={}, run_id_file=None) as run:
+        run.log_file(first / "model.json", "checkpoint")
+    shutil.copytree(first, copy)
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    assert add_scores(Store(copy, "study"), run.run_id, {"test_usdr_db": 1}, {"scores": [copy / "model.json"]})
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before
+
+
+def test_a_store_elsewhere_keeps_its_artifacts(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two repositories may share one, and neither takes the other's along."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared.db")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        store = Store(tmp_path / name, name)
+        with open_run(store, "train", params={}, tags={}, run_id_file=None) as run:
+            run.log_file(tmp_path / "shared.db", "copy")
+        assert (tmp_path / name / "mlartifacts" / run.run_id / "artifacts/copy/shared.db").is_file()
+    experiments = {experiment.name: experiment for experiment in store.client().search_experiments()}
+    assert experiments["first"].artifact_location == (tmp_path / "first/mlartifacts").as_uri()
+
+
+def test_a_relative_store_is_the_main_repositorys(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC runs stages in clones that it removes afterwards."""
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "main").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs.db")
+    open_store(tmp_path / "main", "study")
+    assert (tmp_path / "main/runs.db").is_file()
+    assert not list((tmp_path / "clone").iterdir())
