@@ -56,9 +56,13 @@ class Store:
         both happen under a lock. Machines that share a server do not see it: of them, the faster one creates.
         """
         uri = _uri(self.root)
+        database = _database(uri)
+        with _one_line(self.root):
+            _refuse_unwritable(self.root, database)
         with _one_line(self.root), self.locked():
-            if database := _database(uri):
-                _refuse_unwritable(self.root, database)
+            if database:
+                with closing(sqlite3.connect(database)) as connection:
+                    connection.execute("BEGIN IMMEDIATE")
             client = _connect(uri)
             self.follow_root()
             experiment = client.get_experiment_by_name(self.experiment)
@@ -403,13 +407,14 @@ def _here(root: Path, uri: str) -> str:
     return _artifacts(root) + found[1] if found and _is_own(root) else uri
 
 
-def _refuse_unwritable(root: Path, database: Path) -> None:
-    database.parent.mkdir(parents=True, exist_ok=True)
-    for place in filter(Path.exists, (database, database.parent, root / "mlartifacts")):
-        if not os.access(place, os.W_OK):
+def _refuse_unwritable(root: Path, database: Path | None) -> None:
+    places = [root]
+    if database:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        places += [database.parent, database, root / "mlartifacts"]
+    for place in places:
+        if place.exists() and not os.access(place, os.W_OK):
             raise InputError(f"{place}: cannot be written, and MLflow keeps the runs there; change its permissions")
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
 
 
 def _connect(uri: str) -> mlflow.MlflowClient:
