@@ -233,3 +233,103 @@ def check_blocks(from_rate, to_rate, sizes):
     pieces = list(audio.resample_blocks(blocks, from_rate, to_rate))
     assert len(pieces) <= len(sizes) + 1
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), audio.resample(waveform, from_rate, to_rate), atol=2e-6)
+
+
+def sine(frequency, seconds=2):
+    time_s = np.arange(44100 * seconds) / 44100
+    return 0.3 * np.sin(2 * np.pi * frequency * np.stack([time_s, 1.01 * time_s], axis=1))
+
+
+def encode(folder, name, waveform, *options):
+    """A file that ffmpeg makes."""
+    soundfile.write(folder / "source.wav", waveform, 44100)
+    command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "source.wav", *options, folder / name]
+    subprocess.run(command, check=True)
+    return folder / name
+
+
+def plainly_decoded(path, channels=2):
+    """What ffmpeg makes of a file without any option."""
+    command = ["ffmpeg", "-v", "quiet", "-i", path, "-f", "f32le", "-"]
+    samples = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(samples, "<f4").reshape(-1, channels).T
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.ogg", ["-c:a", "libvorbis"]), ("a.opus", ["-c:a", "libopus"]), ("a.oga", ["-c:a", "flac", "-f", "ogg"])],
+)
+def test_all_links_of_a_chained_stream_are_read(tmp_path, name, options):
+    """`cat a.ogg b.ogg` is a stream of two links by the format's own rules; the first alone was read."""
+    links = [encode(tmp_path, name, sine(frequency), *options).read_bytes() for frequency in (330, 550)]
+    one, _ = audio.read(tmp_path / name)
+    (tmp_path / name).write_bytes(b"".join(links))
+    both, _ = audio.read(tmp_path / name)
+    assert abs(both.shape[1] - 2 * one.shape[1]) < 1000
+    np.testing.assert_array_equal(both, plainly_decoded(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.aac", "a.m4a"])
+def test_ffmpeg_decodes_without_options_that_change_samples(tmp_path, name):
+    """Asked to seek to 0, it changed the first 704 samples of AAC by up to 0.53."""
+    path = encode(tmp_path, name, sine(440), "-c:a", "aac")
+    whole, _ = audio.read(path)
+    np.testing.assert_array_equal(whole, plainly_decoded(path))
+    later = np.concatenate(list(audio.read_blocks(path, 10_000, start=12_345)), axis=1)
+    np.testing.assert_array_equal(later, whole[:, 12_345:])
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.wav"])
+def test_files_joined_byte_by_byte_are_no_silent_loss(tmp_path, name):
+    path = encode(tmp_path, name, sine(330))
+    audio.read(path)
+    path.write_bytes(2 * path.read_bytes())
+    for function in (audio.read_header, audio.read):
+        with pytest.raises(InputError, match="several files joined into one"):
+            function(path)
+
+
+@pytest.mark.parametrize("xing", ["0", "1"])
+def test_zeros_behind_an_mp3_are_no_damage(tmp_path, xing):
+    path = encode(tmp_path, "a.mp3", sine(330), "-write_xing", xing)
+    whole, _ = audio.read(path)
+    path.write_bytes(path.read_bytes() + bytes(20_000))
+    np.testing.assert_array_equal(audio.read(path)[0], whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [(["-c:a", "libmp3lame", "-f", "wav"], 2), (["-ar", "8000", "-ac", "1", "-c:a", "libgsm_ms"], 1)],
+)
+def test_compressed_sound_in_wav_is_read(tmp_path, options, channels):
+    path = encode(tmp_path, "a.wav", sine(330), *options)
+    waveform, _ = audio.read(path)
+    np.testing.assert_allclose(waveform, plainly_decoded(path, channels), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [("data",), ("RIFF", "data")])
+def test_a_wav_whose_recorder_crashed_is_read(tmp_path, noise, sizes):
+    path = tmp_path / "a.wav"
+    audio.write_pcm16(path, noise)
+    content = bytearray(path.read_bytes())
+    for name in sizes:
+        place = content.index(name.encode())
+        content[place + 4 : place + 8] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(audio.read(path)[0], noise)
+
+
+def test_what_is_no_file_is_called_so(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    for name, reason in (("pipe.wav", "pipe or a device"), ("folder.wav", "Is a directory"), (300 * "a", "too long")):
+        with pytest.raises(InputError, match=reason):
+            audio.read_header(tmp_path / name)
+    (tmp_path / "secret.wav").touch()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"secret\.wav: cannot be read \(Permission denied\)"):
+        audio.read_header(tmp_path / "secret.wav")

@@ -2,9 +2,11 @@
 
 import json
 import math
+import mmap
 import os
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import tempfile
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +33,11 @@ MAX_SINC_PHASES = 1000
 # torchaudio's filter reaches 6 samples of the lower rate to both sides, scipy's 10
 FILTER_SAMPLES = 12
 MP3_HEAD_BYTES = 200
+MP3_SYNCS = {bytes([0xFF, second]) for second in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3)}
+FLAC_START = b"fLaC\x00\x00\x00\x22"
+LARGEST_HEADER = 4096
+# a frame of MP3 has fewer bytes
+ZEROS = 2048
 # what libsndfile takes for the length of a FLAC file whose header could not know it
 UNKNOWN_FRAMES = (1 << 63) - 1
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
@@ -69,21 +77,27 @@ def refuse_non_finite(path: Path, waveform: Waveform) -> None:
 
 def read_header(path: Path) -> Header:
     """The header of any file that libsndfile or ffmpeg decodes; InputError where it is unreadable or cut short."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: empty, 0 bytes")
+        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # to open a pipe may wait for ever
+            raise InputError(f"{path}: is no file but a pipe or a device; copy its content to a file")
+        with path.open("rb") as opened:
+            if (n_bytes := os.fstat(opened.fileno()).st_size) == 0:
+                raise InputError(f"{path}: empty, 0 bytes")
+            _refuse_joined(path, opened)
         with soundfile.SoundFile(plain_name(path)) as file:
             _refuse_truncated(path, file.extra_info)
-            if file.frames == 0:
+            if file.frames == 0 and n_bytes <= LARGEST_HEADER:
                 raise InputError(f"{path}: holds no audio")
-            if file.frames == UNKNOWN_FRAMES:  # libsndfile cannot seek there, not even to the start
+            # what libsndfile cannot seek in, what a recorder did not live to finish, and what has more links than one
+            if file.frames in (0, UNKNOWN_FRAMES) or (file.format == "OGG" and _is_chained(path)):
                 return _probe(path)
-            is_exact = file.format != "MP3" or _tells_its_length(path) or shutil.which("ffmpeg") is None
+            is_mp3 = file.format == "MP3" or file.subtype.startswith("MPEG")
+            is_exact = not is_mp3 or _tells_its_length(path) or shutil.which("ffmpeg") is None
             return Header(file.samplerate, file.channels, file.frames if is_exact else None)
     except soundfile.LibsndfileError:
         return _probe(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -116,15 +130,50 @@ def _refuse_truncated(path: Path, log: str) -> None:
             raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
 
 
+def _refuse_joined(path: Path, file: BinaryIO) -> None:
+    """Raise InputError for files that were joined byte by byte: decoders stop at the end of the first, or stumble."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        is_flac, is_riff = content[:4] == b"fLaC", content[:4] == b"RIFF"
+        riff_end = 8 + int.from_bytes(content[4:8], "little")
+        is_joined = (
+            (is_flac and content.find(FLAC_START, 4) > 0)
+            or (is_riff and content[riff_end : riff_end + 4] == b"RIFF")
+            or _is_followed_by_mp3(content)
+        )
+    if is_joined:
+        raise InputError(f"{path}: several files joined into one; decode them one by one, then join the sound")
+
+
+def _is_followed_by_mp3(content: mmap.mmap) -> bool:
+    """Whether another MP3 begins where the Xing or Info header of the first one says that it ends."""
+    head = content[: 10 + _id3_size(content[:10]) + MP3_HEAD_BYTES]
+    place = max(head.find(b"Xing"), head.find(b"Info"))
+    flags = int.from_bytes(head[place + 4 : place + 8], "big")
+    if place < 0 or not flags & 2:  # no number of bytes
+        return False
+    n_bytes = int.from_bytes(head[place + 8 + 4 * (flags & 1) :][:4], "big")
+    first = head.rfind(b"\xff", 0, place)
+    following = content[first + n_bytes : first + n_bytes + 10]
+    return following[:3] == b"ID3" or following[:2] in MP3_SYNCS
+
+
+def _is_chained(ogg: Path) -> bool:
+    """Whether another stream begins after the first one's pages of sound."""
+    with ogg.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        last = content.rfind(b"OggS\x00\x02")
+        return content.find(b"OggS\x00\x00") < last
+
+
+def _id3_size(head: bytes) -> int:
+    """Of the tag that begins with these ten bytes; -10 where they begin none."""
+    # four bytes of seven bits
+    return sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))) if head[:3] == b"ID3" else -10
+
+
 def _tells_its_length(mp3: Path) -> bool:
     """Whether the first frame says how many there are; if not, libsndfile guesses, and stops there."""
     with mp3.open("rb") as file:
-        tag = file.read(10)
-        # a tag tells its size in four bytes of seven bits
-        size = (
-            sum(byte << 7 * place for place, byte in enumerate(reversed(tag[6:]))) if tag[:3] == b"ID3" else -len(tag)
-        )
-        file.seek(size, os.SEEK_CUR)
+        file.seek(10 + _id3_size(file.read(10)))
         frame = file.read(MP3_HEAD_BYTES)
     return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
 
@@ -133,7 +182,8 @@ def _read(path: Path, header: Header, block_samples: int, start: int) -> Iterato
     n_samples = start
     try:
         with soundfile.SoundFile(plain_name(path)) as file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
                 n_samples += len(block)
                 yield np.ascontiguousarray(block.T)
@@ -173,9 +223,16 @@ def plain_name(path: Path) -> bytes:
 
 
 def _decode(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
-    command: list[str | bytes] = ["ffmpeg", "-v", "error", "-xerror", "-ss", str(start / header.sample_rate)]
-    command += ["-i", plain_name(path), "-map", "0:a:0", "-f", "f32le", "-"]
+    # without -ss, which ends some streams early and changes the first samples of others, even at 0
+    with path.open("rb") as file:
+        head = file.read(LARGEST_HEADER)
+    # a recorder that did not live to write the size leaves a last packet cut short, which is no damage
+    is_unfinished = head[:4] == b"RIFF" and b"data\0\0\0\0" in head
+    command: list[str | bytes] = ["ffmpeg", "-v", "error", *([] if is_unfinished else ["-xerror"])]
+    command += ["-i", _sound_of(path)]
+    command += ["-map", "0:a:0", "-ac", str(header.channels), "-ar", str(header.sample_rate), "-f", "f32le", "-"]
     n_bytes = 4 * header.channels * block_samples
+    to_skip = 4 * header.channels * start
     with (
         # a pipe that nobody reads would stop ffmpeg after many complaints
         tempfile.TemporaryFile() as complaints,
@@ -183,6 +240,8 @@ def _decode(path: Path, header: Header, block_samples: int, start: int) -> Itera
     ):
         assert process.stdout is not None
         try:
+            while to_skip and (skipped := process.stdout.read(min(to_skip, n_bytes))):
+                to_skip -= len(skipped)
             while block := process.stdout.read(n_bytes):
                 yield np.ascontiguousarray(np.frombuffer(block, dtype="<f4").reshape(-1, header.channels).T)
         finally:
@@ -192,6 +251,18 @@ def _decode(path: Path, header: Header, block_samples: int, start: int) -> Itera
             complaints.seek(0)
             reason = complaints.read().decode(errors="replace").strip().splitlines() or ["nothing"]
             raise InputError(f"{path}: damaged or truncated; ffmpeg says {reason[-1]!r}")
+
+
+def _sound_of(path: Path) -> bytes:
+    """The name of a file for ffmpeg, or of the part of it before a tail of zeros, which ffmpeg takes for damage."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        end = len(content)
+        while end > ZEROS and not any(content[end - ZEROS : end]):
+            end -= ZEROS
+        if end == len(content) or path.suffix.lower() != ".mp3":
+            return plain_name(path)
+        end = end - ZEROS + len(content[end - ZEROS : end].rstrip(b"\0"))
+    return b"subfile,,start,0,end,%d,,:%s" % (end, plain_name(path))
 
 
 def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> None:

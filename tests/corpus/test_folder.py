@@ -269,3 +269,28 @@ class TestSongs:
     def test_no_songs(self, tmp_path):
         with pytest.raises(InputError, match="no songs"):
             songs(tmp_path)
+
+
+def test_a_song_beyond_full_scale_is_made_quieter_as_a_whole(tmp_path, caplog):
+    """Clipped alone, a stem of peak 1.8 would lose its shape, and the mixture would no longer be the sum."""
+    rng = np.random.default_rng(3)
+    for song, peak in (("Loud", 1.8), ("Quiet", 0.5), ("Third", 0.5)):
+        (tmp_path / "songs" / song).mkdir(parents=True)
+        for stem in STEMS:
+            waveform = rng.uniform(-0.4, 0.4, (500, 2))
+            if stem == "vocals":
+                waveform[:, 0] *= peak / np.abs(waveform[:, 0]).max()
+            kind = "PCM_16" if stem == "bass" else "FLOAT"
+            soundfile.write(tmp_path / "songs" / song / f"{stem}.wav", waveform, 44100, kind)
+    before = {path: path.read_bytes() for path in (tmp_path / "songs").rglob("*.wav")}
+    import_folder(tmp_path / "songs", tmp_path / "music", valid=["Quiet"], test=["Third"], link=True, jobs=1)
+    gain = 32767 / 32768 / 1.8
+    for path in before:
+        part = {"Loud": "train", "Quiet": "valid", "Third": "test"}[path.parent.name]
+        original, _ = soundfile.read(path)
+        stored, _ = soundfile.read(tmp_path / "music" / part / path.parent.name / path.name)
+        expected = original * (gain if part == "train" else 1)
+        np.testing.assert_allclose(stored, expected, rtol=0, atol=0.51 / 32768)
+    assert {path: path.read_bytes() for path in before} == before, "a link to the user's file was written through"
+    (warning,) = caplog.messages
+    assert "Loud" in warning and "5.11 dB quieter" in warning

@@ -46,7 +46,8 @@ def import_folder(
 
     `source` may hold the songs in folders train, valid and test. The songs named in `valid` and `test` move there;
     every other song stays in its part, which is train where `source` has no parts. A `mixture` beside the stems is
-    compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied. With `link`, files that are in
+    compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied. A song whose stems exceed full
+    scale is made quieter as a whole, with a warning. With `link`, files that are in
     the layout's format already take no room a second time, where the file system allows; DVC will make them read-only.
 
     Raises InputError (where headers tell, before any song is decoded) for: no songs, an unknown name in `valid` or
@@ -61,9 +62,13 @@ def import_folder(
             delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name, link)
             for part, files, (_, folder) in zip(parts, stems, found, strict=True)
         ]
-        residuals_db = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-        progress = tqdm(residuals_db, total=len(tasks), desc="import", unit="song")
-        for (_, folder), residual_db in zip(found, progress, strict=True):
+        imported = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+        progress = tqdm(imported, total=len(tasks), desc="import", unit="song")
+        for (_, folder), (gain, residual_db) in zip(found, progress, strict=True):
+            if gain < 1:
+                log.warning(
+                    "%s: beyond full scale, so all stems are made %.2f dB quieter", folder, -20 * np.log10(gain)
+                )
             if residual_db > MIXTURE_TOLERANCE_DB:
                 log.warning("%s: mixture minus sum of stems is at %.0f dB of the mixture", folder, residual_db)
 
@@ -135,27 +140,46 @@ def check_stems(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path, link: bool) -> float:
-    """Write a song's stems one after the other; returns the mixture's residual in dB, -inf without a mixture."""
+def _import_song(files: dict[str, Path], mixture: Path | None, destination: Path, link: bool) -> tuple[float, float]:
+    """Write a song's stems one after the other.
+
+    Returns the song's gain, below 1 where its stems exceed full scale, and the mixture's residual in dB, -inf without
+    a mixture.
+    """
     destination.mkdir(parents=True)
-    stored = {stem: destination / f"{stem}.wav" for stem in files}
-    lengths = {}
-    for stem, path in files.items():
-        if _is_in_layout(path):
-            _place(path, stored[stem], link)
-        else:
-            write_pcm16(stored[stem], _decode(path))
-        lengths[stem] = len(map_pcm16(stored[stem]))
+    gain = full_scale_gain(max(_store(path, destination / f"{stem}.wav", link) for stem, path in files.items()))
+    if gain < 1:
+        for stem, path in files.items():
+            # it may be a link to the user's own file
+            (destination / f"{stem}.wav").unlink()
+            write_pcm16(destination / f"{stem}.wav", np.float32(gain) * _decode(path))
+    stored = [destination / f"{stem}.wav" for stem in files]
+    lengths = {path.stem: len(map_pcm16(path)) for path in stored}
     n_samples = equal_length(lengths, next(iter(files.values())).parent)
     if mixture is None:
-        return -np.inf
-    residual = _decode(mixture)
+        return gain, -np.inf
+    residual = np.float32(gain) * _decode(mixture)
     if residual.shape[1] != n_samples:
         raise InputError(f"{mixture}: {residual.shape[1]} samples, but the stems have {n_samples}; remove or mend it")
     power = np.square(residual).sum()
-    for path in stored.values():
+    for path in stored:
         residual -= map_pcm16(path).T * np.float32(1 / 32768)
-    return float(10 * np.log10((np.square(residual).sum() + 1e-10) / (power + 1e-10)))
+    return gain, float(10 * np.log10((np.square(residual).sum() + 1e-10) / (power + 1e-10)))
+
+
+def _store(path: Path, destination: Path, link: bool) -> float:
+    """Write one stem as it is; returns its peak, 1 at most where it is in the layout's format already."""
+    if _is_in_layout(path):
+        _place(path, destination, link)
+        return 1.0
+    waveform = _decode(path)
+    write_pcm16(destination, waveform)
+    return float(np.abs(waveform).max())
+
+
+def full_scale_gain(peak: float) -> float:
+    """The gain for a whole song whose stems have this peak: 1, or what makes them fit 16 bits unclipped."""
+    return 32767 / 32768 / peak if peak > 1 else 1.0
 
 
 def _place(path: Path, destination: Path, link: bool) -> None:

@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo, write_pcm16
+from vocalremix.corpus.folder import full_scale_gain
 from vocalremix.errors import InputError
 
 # The 11 top-level stems of `taxonomy` and their grouping `mix_4_stems` in moisesdb/defaults.py of
@@ -100,10 +101,10 @@ def _import_song(song: MoisesSong, destination: Path) -> None:
             summed[stem] = _add(summed[stem], to_stereo(resample(waveform, sample_rate, SAMPLE_RATE), str(path)))
     n_samples = max(waveform.shape[1] for waveform in summed.values())
     peak = max(float(np.abs(waveform).max(initial=0)) for waveform in summed.values())
-    gain = np.float32(min(1.0, 32767 / 32768 / peak) if peak else 1.0)
+    gain = full_scale_gain(peak)
     destination.mkdir(parents=True)
     for stem, waveform in summed.items():
-        write_pcm16(destination / f"{stem}.wav", gain * _padded(waveform, n_samples))
+        write_pcm16(destination / f"{stem}.wav", np.float32(gain) * _padded(waveform, n_samples))
 
 
 def _add(left: Waveform, right: Waveform) -> Waveform:
