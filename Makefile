@@ -1,4 +1,4 @@
-# make repro | test | ui | lint | bench | gpu-check | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
+# make repro | test | test-avx2 | ui | lint | bench | gpu-check | coverage: each sets up what it needs. A second run with nothing changed takes seconds.
 # macOS's make 3.81 looks for a recipe's program in its own PATH, unless a shell does
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -11,7 +11,7 @@ export PYTHON
 PORT ?= 5000
 DEVICE ?= cuda
 
-.PHONY: repro test ui lint bench gpu-check coverage setup check-git
+.PHONY: repro test test-avx2 ui lint bench gpu-check coverage setup check-git
 
 repro: check-git setup
 	@vocalremix params
@@ -20,6 +20,11 @@ repro: check-git setup
 test: setup
 	@scripts/install-programs chromium
 	python -m pytest
+
+# as most laptops and older servers compute
+test-avx2: setup
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m pytest \
+		tests/models tests/test_training.py tests/test_separation.py tests/test_compute.py tests/test_benchmarks.py
 
 ui: setup
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT) --workers 1

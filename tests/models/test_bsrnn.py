@@ -237,6 +237,7 @@ def test_silence_stays_finite(flavour: str) -> None:
     assert loss.isfinite() and all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("flavour", ["amanteur", "paper"])
 def test_autocast_leaves_waveforms_in_float32(flavour: str) -> None:
     model = separator(flavour).eval()
