@@ -221,6 +221,28 @@ class TestPipeline:
         sweep = (study.root / "reports/micro/plots/sweep.csv").read_text()
         assert len(sweep.splitlines()) == 4
 
+    def test_a_remix_written_from_the_docs_is_swept_tracked_and_reported(self, study: Study) -> None:
+        """One file of under 40 lines and one entry of params.yaml; nothing else is made anew but cells."""
+        study.run("git", "checkout", "--", ".")
+        study.run("dvc", "checkout")
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/remixes.md").read_text(), re.DOTALL)
+        assert len(code.splitlines()) < 40
+        remix = study.root / "src/vocalremix/remix/reverse.py"
+        remix.write_text(code)
+        params = yaml.safe_load((study.root / "params.yaml").read_text())
+        study.set("params.yaml", remixes=params["remixes"] | {"backwards": {"reverse": {"share": 1}}})
+        output = study.run(
+            "dvc", "exp", "run", "-S", "sweep.remix=[thesis,backwards]", "-S", "sweep.speech_remix_prob=[0]"
+        )
+        new = "backwards-0-0.8-1-42"
+        assert f"sweep@{new}" in stages_run(output)
+        assert not {"initial", "overfit", "index", "augment"} & stages_run(output)
+        (run,) = study.mlflow_runs("params.`remix` = 'backwards'")
+        assert run.data.params["remix.reverse.share"] == "1.0"
+        verdicts = (study.root / "reports/micro/verdicts.md").read_text()
+        assert "## Which remixes help?" in verdicts and "remix backwards" in verdicts
+        remix.unlink()
+
     def test_queued_experiments_share_the_one_store(self, study: Study) -> None:
         study.run("git", "checkout", "--", ".")
         study.run("dvc", "checkout")
