@@ -84,7 +84,7 @@ def thesis(folder: Path, change: dict[str, Any]) -> Checkout:
         ({"download": {"url": "musdb18hq.zip", "sha256": "0" * 64}}, "corpus.music.download.url: string should match"),
         ({"download": {"url": "http://x/y.zip", "sha256": "123"}}, "corpus.music.download.sha256: string should match"),
         ({"download": {"url": "http://x/y.zip"}}, "corpus.music.download.sha256: missing key"),
-        ({"download": True}, "corpus.music.download: input should be a valid dictionary"),
+        ({"download": True}, "corpus.music.download: expected keys and values, got True"),
         ({"source": "musdb7s", "download": "often"}, "corpus.music.download: input should be a valid boolean"),
     ],
 )
