@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class FakeStudy:
     def report(self) -> Path:
         return self.root / "reports" / "demo"
 
-    def with_sweep(self, **axes: list[float]) -> "FakeStudy":
+    def with_sweep(self, **axes: list[Any]) -> "FakeStudy":
         sweep = Sweep.model_validate(self.settings.params.sweep.model_dump() | axes)
         params = self.settings.params.model_copy(update={"sweep": sweep})
         return replace(self, settings=Settings(params, self.settings.profile))

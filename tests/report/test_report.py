@@ -72,6 +72,17 @@ def test_two_axes_make_a_map(empty_study: FakeStudy) -> None:
         assert f">{value:.2f}<" in svg
 
 
+def test_policies_are_an_axis_as_any_other(empty_study: FakeStudy) -> None:
+    """Its values are words, and all others are compared with the first."""
+    study = empty_study.with_sweep(remix=["thesis", "umx", "msst"], speech_remix_prob=[0, 0.5], seed=[1, 2]).write()
+    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
+    assert json.loads((study.report / "metrics.json").read_text())["best_cell"]["remix"] in ("thesis", "umx", "msst")
+    verdicts = (study.report / "verdicts.md").read_text()
+    asked = verdicts.split("## Which remixes help?\n")[1].split("\n## ")[0]
+    assert "emix umx on average over speech_remix_prob" in asked and "against thesis" in asked
+    assert set(pd.read_csv(study.report / "plots" / "sweep.csv").remix) == {"thesis", "umx", "msst"}
+
+
 def test_nothing_changes_when_it_fails(fake_study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     (fake_study.report / "tables").mkdir()
     (fake_study.report / "tables" / "table.md").write_text("an earlier report")

@@ -7,17 +7,18 @@ from typing import Any
 
 import pandas as pd
 
+from vocalremix.params import Value
 from vocalremix.report.questions import Question
 from vocalremix.report.study import METRICS, USDR, Scores, Study
 
 DECIMALS = 4
 
 
-def metrics(study: Study) -> dict[str, dict[str, float]]:
-    """Means over salient windows in dB, per system; what is NaN is left out."""
+def metrics(study: Study) -> dict[str, dict[str, Value]]:
+    """Means over salient windows in dB, per system, and the best cell's settings; what is NaN is left out."""
     cell = asdict(study.best_cell)
     chosen_by = {axis: cell[axis] for axis in dict.fromkeys(["speech_remix_prob", *study.swept_axes])}
-    systems = {
+    systems: dict[str, dict[str, Value]] = {
         "mixture": {"uSDR_db": study.mixture.mean(USDR)},
         "initial": {"uSDR_db": study.initial.scores.mean(USDR)},
         "overfit": {
@@ -29,7 +30,11 @@ def metrics(study: Study) -> dict[str, dict[str, float]]:
         "train_full": _means(study.train_full.scores),
     }
     return {
-        system: {name: round(value, DECIMALS) for name, value in values.items() if math.isfinite(value)}
+        system: {
+            name: value if isinstance(value, str) else round(value, DECIMALS)
+            for name, value in values.items()
+            if isinstance(value, str) or math.isfinite(value)
+        }
         for system, values in systems.items()
     }
 
