@@ -320,3 +320,17 @@ def test_the_papers_flavour_cannot_start_from_amanteurs_layout(tmp_path: Path) -
         load_initial(tmp_path / "a.safetensors", PAPER, "vocals")
     with pytest.raises(InputError, match="flavour paper has no counterpart"):
         export_amanteur(model(PAPER).network)
+
+
+def test_weights_are_as_open_to_others_as_their_description(tmp_path: Path) -> None:
+    save(tmp_path / "model", model(PAPER), metadata={})
+    assert (tmp_path / "model/model.safetensors").stat().st_mode == (tmp_path / "model/model.json").stat().st_mode
+
+
+def test_weights_that_cannot_be_opened_say_why(tmp_path: Path) -> None:
+    """safetensors says "No such file" of whatever it cannot open."""
+    save(tmp_path / "model", model(PAPER), metadata={})
+    (tmp_path / "model/model.safetensors").unlink()
+    (tmp_path / "model/model.safetensors").mkdir()
+    with pytest.raises(InputError, match="Is a directory"):
+        load(tmp_path / "model")

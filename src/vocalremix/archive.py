@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vocalremix.download import Patience, fetch
 from vocalremix.errors import InputError
-from vocalremix.files import publish
+from vocalremix.files import publish, require_part
 from vocalremix.lock import only_one
 
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
@@ -53,7 +53,8 @@ def obtain(
     work, lock = scratch / digest, scratch / f"{digest}.lock"
     if has_data(path) and not work.exists() and not lock.exists():
         return
-    archive = work / (PurePosixPath(unquote(urlsplit(url).path)).name or "archive")
+    name = PurePosixPath(unquote(urlsplit(url).path)).name or "archive"
+    archive = work / require_part(name, f"{url}: cannot be stored")
 
     def make_room(n_bytes: int, n_to_come: int) -> None:
         content, more = int(unpacked * n_bytes), int(later * n_bytes)

@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vocalremix.errors import InputError
@@ -68,7 +69,8 @@ def save(path: Path, model: SeparationModel, *, metadata: Mapping[str, Any]) -> 
     with publish(path) as folder:
         folder.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        # safetensors' own way to a file lets nobody else read it
+        (folder / WEIGHTS).write_bytes(save_tensors(weights))
         (folder / DESCRIPTION).write_text(
             json.dumps(description.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
         )
@@ -207,7 +209,8 @@ def _parse(kind: type[B], content: Any, source: str) -> B:
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        # safetensors says "No such file" of whatever it cannot open
+        return load_tensors(file.read_bytes())
     except (OSError, SafetensorError) as error:
         raise _unreadable(file, error) from error
 

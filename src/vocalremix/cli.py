@@ -83,6 +83,7 @@ def _separate(options: argparse.Namespace) -> None:
     with publish(folder, replace=options.replace) as partial:
         partial.mkdir()
         separate_file(separator, options.song, *(partial / name for name in outputs))
+        _refuse_to_replace(folder, outputs, options.song)
     for name in outputs:
         print(folder / name)
 
@@ -98,7 +99,10 @@ def _name_of_song(song: Path) -> str:
 
 
 def _refuse_to_replace(folder: Path, outputs: Sequence[str], song: Path | None = None) -> None:
-    """The folder is replaced as a whole, so it must hold nothing but an earlier result, and not the song."""
+    """The folder is replaced as a whole, so it must hold nothing but an earlier result, and not the song.
+
+    Once more when the new one is made: hours may have passed.
+    """
     if folder.is_dir():
         kept = sorted({path.name for path in folder.iterdir()} - set(outputs))
         if song and folder.resolve() == song.resolve().parent:
@@ -161,6 +165,7 @@ def _compare(options: argparse.Namespace) -> None:
             **_separator_options(options),
         )
         write_comparison(comparison, partial)
+        _refuse_to_replace(options.output, OUTPUTS)
     print(describe(comparison))
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)

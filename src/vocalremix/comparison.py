@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vocalremix import metrics
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo
 from vocalremix.checkpoint import DESCRIPTION, read_metadata
-from vocalremix.corpus import PARTS, equal_length, song_folders
+from vocalremix.corpus import PARTS, equal_length, readable, song_folders
 from vocalremix.corpus.folder import check_stems
 from vocalremix.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, Verdict, paired_effect, song_interval, verdict
 from vocalremix.errors import InputError
@@ -142,9 +142,11 @@ def compare(
     Raises InputError for what is missing, ambiguous, unreadable or of another length, and where no song is left.
     """
     chosen, others = _find_songs(songs, part)
-    stems = {folder.name: check_stems(folder) for folder in chosen}
+    stems = {readable(folder.name): check_stems(folder) for folder in chosen}
+    if len(stems) < len(chosen):
+        raise InputError(f"{songs}: two songs have one name, in UTF-8 and in Latin-1; rename one")
     systems, target = _open_systems((a, b), target, list(stems), others, repository, separator_options)
-    names = _distinct((name_a or _default_name(a), name_b or _default_name(b)), (a, b))
+    names = _distinct((readable(name_a or _default_name(a)), readable(name_b or _default_name(b))), (a, b))
     sad, notes = choose_sad(systems, names)
     missing = [[song for song in stems if not system.has(song)] for system in systems]
     both = [song for song in stems if song not in {*missing[0], *missing[1]}]
@@ -170,7 +172,7 @@ def compare(
     rows, verdicts = assess(by_song, by_window, names)
     its_part = chosen[0].parent.name if chosen[0].parent != songs else ""
     by_song.insert(0, "part", its_part)
-    where = f"{songs}, part {its_part}" if its_part else str(songs)
+    where = readable(f"{songs}, part {its_part}" if its_part else str(songs))
     caption = f"{target.capitalize()} of {counted(len(both), 'song')} of {where}. A: {names[0]}. B: {names[1]}."
     return Comparison(
         names=names,

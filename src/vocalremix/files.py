@@ -14,8 +14,8 @@ from pathlib import Path
 from vocalremix.errors import InputError
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
-PARTIAL = ".partial"
-"""How the name of a folder ends in which something is being made."""
+PREFIX, PARTIAL = ".vocalremix-", ".partial"
+"""How the name of a folder begins and ends in which something is being made."""
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def publish(path: Path, replace: bool = True) -> Iterator[Path]:
         with _own_folder(path.parent) as folder:
             yield folder / path.name
             with _undisturbed():
-                _move(folder / path.name, path, before, folder / "replaced")
+                _move(folder / path.name, path, before, folder / ("old" if path.name == "replaced" else "replaced"))
                 is_done = True
     finally:
         if not is_done:
@@ -87,30 +87,39 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _move(new: Path, path: Path, before: tuple[int, int] | None, aside: Path) -> None:
-    """Put `new` in the place of what was at `path` before, which is removed; of nothing else."""
-    if before:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, aside)
-        if (now := _identity(aside)) and now != before:
-            os.rename(aside, path)
+    """Put `new` in the place of what was at `path` before, which goes `aside`; of nothing else."""
     try:
-        if new.is_dir():
-            os.rename(new, path)
-        else:
-            os.link(new, path)
+        if before and _identity(path) == before:
+            if not (new.is_dir() or path.is_dir()):
+                os.replace(new, path)  # at no time is there no file, or half of one
+                return
+            os.rename(path, aside)
+        _put(new, path)
     except OSError as error:
-        if os.path.lexists(path):
+        if _identity(path) not in (before, None):
             raise InputError(f"{path}: another process made it meanwhile; nothing of it was replaced") from error
-        if new.is_dir():
-            raise
-        os.replace(new, path)  # a file system without links
-    remove(aside)
+        if os.path.lexists(aside) and not os.path.lexists(path):
+            os.rename(aside, path)
+        raise
+
+
+def _put(new: Path, path: Path) -> None:
+    """Move a file or folder to where nothing is."""
+    if new.is_dir():
+        os.rename(new, path)
+        return
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.replace(new, path)
 
 
 @contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
     """A folder that nobody else writes to, locked while it is in use, and removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=PARTIAL, dir=parent))
     lock = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
@@ -124,7 +133,7 @@ def _own_folder(parent: Path) -> Iterator[Path]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what killed processes began to write for `path`: theirs is the name, and no lock."""
-    for folder in path.parent.glob(f".*{PARTIAL}"):
+    for folder in path.parent.glob(f"{PREFIX}*{PARTIAL}"):
         if not os.path.lexists(folder / path.name):
             continue
         with contextlib.suppress(OSError):

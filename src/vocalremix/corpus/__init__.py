@@ -152,13 +152,24 @@ def count_audio(folder: Path) -> int:
     )
 
 
+def readable(name: str) -> str:
+    """A file's name as text for tables and pages: bytes that are not UTF-8 are taken for Latin-1."""
+    written = os.fsencode(name)
+    try:
+        return written.decode("utf-8")
+    except UnicodeDecodeError:
+        return written.decode("latin-1")
+
+
 def spelled(name: str) -> str:
     """A name to compare by: file systems and archives write "é" as one character or as two."""
-    return unicodedata.normalize("NFC", name)
+    return unicodedata.normalize("NFC", readable(name))
 
 
 def refuse_doubles(parts_and_names: Sequence[tuple[str, str]], root: Path) -> None:
-    """Raise InputError where a song stands in two parts, which would leak it into training."""
+    """Raise InputError where a song stands in two parts, which would leak it into training, or twice in one."""
+    if len(set(parts_and_names)) < len(parts_and_names):
+        raise InputError(f"{root}: two songs have one name, in UTF-8 and in Latin-1; rename one")
     part_of: dict[str, str] = {}
     for part, name in parts_and_names:
         first = part_of.setdefault(spelled(name), part)

@@ -24,12 +24,14 @@ from vocalremix.audio import (
     to_stereo,
     write_pcm16,
 )
-from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, refuse_doubles, song_folders, spelled
+from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, readable, refuse_doubles, song_folders, spelled
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
 
 # A lossless mixture stays below -60 dB, a lossy one near -30 dB; a mixture one dB louder than the sum makes -18 dB.
 MIXTURE_TOLERANCE_DB = -25.0
+LONGEST_NAME = 250
+"""Bytes; file systems allow 255, and an excerpt is called <song>.flac."""
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +57,13 @@ def import_folder(
     stems of unequal length, a file that is unreadable, truncated, NaN or infinite.
     """
     found = _find_songs(source)
-    parts = assign_parts([(part, folder.name) for part, folder in found], source, valid, test)
+    names = [_name(folder) for _, folder in found]
+    parts = assign_parts([(part, name) for (part, _), name in zip(found, names, strict=True)], source, valid, test)
     stems = [check_stems(folder) for _, folder in found]
     with publish(destination) as partial:
         tasks = [
-            delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / folder.name, link)
-            for part, files, (_, folder) in zip(parts, stems, found, strict=True)
+            delayed(_import_song)(files, _audio_file(folder, "mixture"), partial / part / name, link)
+            for part, name, files, (_, folder) in zip(parts, names, stems, found, strict=True)
         ]
         imported = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         progress = tqdm(imported, total=len(tasks), desc="import", unit="song")
@@ -100,6 +103,14 @@ def assign_parts(
                 remedy = f"name some in corpus.music.{part} of the profile"
             raise InputError(f"{source}: no song for {part}; {remedy}")
     return parts
+
+
+def _name(folder: Path) -> str:
+    """What a song is called in the layout: its folder's name, as text that leaves room for a suffix."""
+    name = readable(folder.name)
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"{folder}: the name has {len(name.encode())} bytes; shorten it to {LONGEST_NAME}")
+    return name
 
 
 def _find_songs(source: Path) -> list[tuple[str, Path]]:

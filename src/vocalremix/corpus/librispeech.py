@@ -13,7 +13,7 @@ import soundfile
 
 from vocalremix.archive import obtain
 from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample, resampled_length
-from vocalremix.corpus import AUDIO_SUFFIXES
+from vocalremix.corpus import AUDIO_SUFFIXES, readable
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
 from vocalremix.imports import deciding_files
@@ -68,7 +68,9 @@ def utterances(source: Path) -> list[Utterance]:
             f"{source}: no speech found; corpus.speech.path of the profile has to name a LibriSpeech tree or a folder "
             "of audio files (wav, flac, ogg, ...); corpus.speech.download can fetch one, as in profiles/thesis.yaml"
         )
-    return sorted(Utterance(_speaker(path), path.relative_to(source).as_posix(), path) for path in files)
+    return sorted(
+        Utterance(readable(_speaker(path)), readable(path.relative_to(source).as_posix()), path) for path in files
+    )
 
 
 def write_listing(source: Path, destination: Path) -> None:
