@@ -233,6 +233,7 @@ def _read_torch(file: Path) -> dict[str, Any]:
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
-    if not file.is_file():
+    if isinstance(error, FileNotFoundError):
         return InputError(f"{file}: no such file")
-    return InputError(f"{file}: cannot be read ({' '.join(str(error).split())}); make or fetch it again")
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return InputError(f"{file}: cannot be read ({reason}); make or fetch it again")
