@@ -74,7 +74,7 @@ def write_sources(root: Path, songs: int, song_s: int) -> None:
 def write_corpora(root: Path, songs: int, song_s: int) -> None:
     """The corpus to measure, and beside it the few songs that the process warms up on."""
     write_sources(root / "corpus", songs, song_s)
-    write_sources(root / "warm_up", WARM_UP_SONGS, SONG_S)
+    write_sources(root / "warm_up", WARM_UP_SONGS, min(song_s, SONG_S))
 
 
 def measure(stage: str, root: Path, songs: int) -> Measured:

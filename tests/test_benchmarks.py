@@ -79,11 +79,12 @@ def test_operations_are_counted() -> None:
 def test_scale_measures_every_stage(tmp_path: Path) -> None:
     from benchmarks import scale
 
-    scale.write_corpora(tmp_path, songs=3, song_s=8)
+    song_s = 6
+    scale.write_corpora(tmp_path, songs=3, song_s=song_s)
     found = {stage: scale.measure(stage, tmp_path, 3) for stage in scale.STAGES}
     assert all(row.seconds > 0 and row.peak_mb > 50 for row in found.values())
     # import and resample write 16-bit samples; index writes a table; rubberband's copies are as long as the songs
-    samples_mb = {name: 44100 * seconds * 2 / 1e6 for name, seconds in (("song", 3 * 8 * 8), ("speech", 3 * 12))}
+    samples_mb = {name: 44100 * seconds * 2 / 1e6 for name, seconds in (("song", 3 * 8 * song_s), ("speech", 3 * 12))}
     assert found["import"].disk_mb == pytest.approx(samples_mb["song"], rel=0.05)
     assert found["resample"].disk_mb == pytest.approx(samples_mb["speech"], rel=0.05)
     assert found["augment"].disk_mb == pytest.approx(samples_mb["song"] / 3 * 2 * (1 + 1 / 0.9), rel=0.05)

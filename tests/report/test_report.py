@@ -15,6 +15,8 @@ import pytest
 from fake_study import PROVENANCE, FakeStudy
 
 from vocalremix.report import summary, write_report
+from vocalremix.report.figures import draw_all
+from vocalremix.report.study import read_study
 
 FIGURES = ["figure_5_2_speech", "figure_5_3_songs", "training", "training_sweep"]
 
@@ -36,9 +38,7 @@ def test_figures_can_be_read_and_show_something(reported: FakeStudy) -> None:
         assert 0.01 < np.mean(image[..., :3].min(axis=-1) < 0.9) < 0.5  # ink on white paper
 
 
-def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> None:
-    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
-    assert written(fake_study.report) == written(reported.report)
+def test_every_file_is_there(reported: FakeStudy) -> None:
     folders = [Path(name).parts[0] for name in written(reported.report)]
     assert Counter(folders) == {
         "tables": 2 * 10,
@@ -49,7 +49,7 @@ def test_same_study_same_bytes(fake_study: FakeStudy, reported: FakeStudy) -> No
     }
 
 
-def test_no_file_depends_on_the_locale(fake_study: FakeStudy, reported: FakeStudy) -> None:
+def test_same_study_same_bytes_whatever_the_locale(fake_study: FakeStudy, reported: FakeStudy) -> None:
     """Python warns where text is read or written in the locale's encoding."""
     ours = (fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
     program = """if True:
@@ -131,14 +131,15 @@ def test_points_behind_the_plots(reported: FakeStudy) -> None:
 
 def test_an_imported_checkpoint_has_no_curve(fake_study: FakeStudy) -> None:
     (fake_study.data / "runs" / "initial" / "history.csv").unlink()
-    write_report(fake_study.settings, fake_study.data, fake_study.scores, fake_study.report, PROVENANCE)
-    training = pd.read_csv(fake_study.report / "plots" / "training.csv")
-    assert "initial" not in set(training.run) and "train" in set(training.run)
+    study = read_study(fake_study.settings, fake_study.data, fake_study.scores)
+    drawn = set(summary.training_points(study).run)
+    assert "initial" not in drawn and "train" in drawn
+    assert {drawing.name for drawing in draw_all(study)} == set(FIGURES)
 
 
 def test_sweep_over_several_axes(empty_study: FakeStudy) -> None:
-    study = empty_study.with_sweep(speech_remix_prob=[0, 0.2], data_fraction=[0.25, 1], seed=[1, 2]).write()
-    write_report(study.settings, study.data, study.scores, study.report, PROVENANCE)
-    assert len(pd.read_csv(study.report / "plots" / "sweep.csv")) == 8
-    chosen = json.loads((study.report / "metrics.json").read_text())["best_cell"]
+    written = empty_study.with_sweep(speech_remix_prob=[0, 0.2], data_fraction=[0.25, 1], seed=[1, 2]).write()
+    study = read_study(written.settings, written.data, written.scores)
+    assert len(summary.sweep_points(study)) == 8
+    chosen = summary.metrics(study)["best_cell"]
     assert {**chosen, "uSDR_db": None} == {"speech_remix_prob": 0.2, "data_fraction": 1, "seed": 1, "uSDR_db": None}
