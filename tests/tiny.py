@@ -90,11 +90,13 @@ def weights(model: torch.nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def textbook_loop(training: RemixDataset, device: str = "cpu") -> tuple[SeparationModel, list[float]]:
-    """Adam, clipping and averaging written out by hand: the averaged weights, and the loss of every step."""
+def textbook_loop(
+    training: RemixDataset, device: str = "cpu", method: type[torch.optim.Optimizer] = torch.optim.Adam
+) -> tuple[SeparationModel, list[float]]:
+    """Steps, clipping and averaging written out by hand: the averaged weights, and the loss of every step."""
     model = new_model().to(device)
     average: SeparationModel | None = None
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = method(model.parameters())
     sampler = EpochSampler(training, COMMON.batch_size)
     decay = COMMON.ema_decay ** (COMMON.batch_size / COMMON.ema_examples)
     losses = []
