@@ -1,4 +1,6 @@
 import os
+import resource
+import struct
 import subprocess
 from pathlib import Path
 
@@ -255,18 +257,70 @@ def plainly_decoded(path, channels=2):
     return np.frombuffer(samples, "<f4").reshape(-1, channels).T
 
 
+def whole(path, start=0, size=10_000):
+    """What `read_blocks` gives, and that `read` gives the same."""
+    blocks = np.concatenate(list(audio.read_blocks(path, size, start=start)), axis=1)
+    np.testing.assert_allclose(audio.read(path)[0][:, start:], blocks, rtol=0, atol=1e-6)
+    return blocks
+
+
+MP3 = ["-id3v2_version", "0", "-write_xing", "0"]
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("a.ogg", ["-c:a", "libvorbis"]), ("a.opus", ["-c:a", "libopus"]), ("a.oga", ["-c:a", "flac", "-f", "ogg"])],
+    [
+        ("a.ogg", ["-c:a", "libvorbis"]),
+        ("a.opus", ["-c:a", "libopus"]),
+        ("a.oga", ["-c:a", "flac", "-f", "ogg"]),
+        ("a.spx", ["-c:a", "libspeex", "-ar", "16000"]),
+        ("a.mp3", ["-b:a", "128k"]),
+        ("a.mp3", ["-q:a", "4"]),
+        ("a.mp3", ["-ar", "16000", "-id3v2_version", "0"]),
+        *((name, []) for name in ("a.flac", "a.wav", "a.aiff", "a.caf", "a.m4a")),
+    ],
 )
-def test_all_links_of_a_chained_stream_are_read(tmp_path, name, options):
-    """`cat a.ogg b.ogg` is a stream of two links by the format's own rules; the first alone was read."""
-    links = [encode(tmp_path, name, sine(frequency), *options).read_bytes() for frequency in (330, 550)]
-    one, _ = audio.read(tmp_path / name)
-    (tmp_path / name).write_bytes(b"".join(links))
-    both, _ = audio.read(tmp_path / name)
-    assert abs(both.shape[1] - 2 * one.shape[1]) < 1000
-    np.testing.assert_array_equal(both, plainly_decoded(tmp_path / name))
+def test_all_files_joined_into_one_are_read(tmp_path, name, options):
+    """`cat a.ogg b.ogg > c.ogg` is a stream of two links by the format's own rules; only the first was read."""
+    path = tmp_path / name
+    links, contents = [], []
+    for frequency, seconds in ((330, 2), (550, 1)):
+        contents.append(encode(tmp_path, name, sine(frequency, seconds), *options).read_bytes())
+        links.append(audio.read(path)[0])
+    path.write_bytes(b"".join([*contents, *contents[::-1]]))
+    expected = np.concatenate([*links, *links[::-1]], axis=1)
+    np.testing.assert_allclose(whole(path), expected, rtol=0, atol=1e-5)
+    start = expected.shape[1] // 2 + 1000
+    np.testing.assert_allclose(whole(path, start), expected[:, start:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.mp2", "a.aac"])
+def test_joined_streams_of_frames_are_what_ffmpeg_makes_of_them(tmp_path, name):
+    path, options = tmp_path / name, MP3 if name == "a.mp3" else []
+    contents = [encode(tmp_path, name, sine(frequency), *options).read_bytes() for frequency in (330, 550)]
+    path.write_bytes(b"".join(contents))
+    expected = plainly_decoded(path)
+    assert expected.shape[1] > 4 * 44100
+    np.testing.assert_array_equal(whole(path), expected)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.oga", "a.mp3", "a.wav"])
+@pytest.mark.parametrize("option", [["-ar", "48000"], ["-ac", "1"]])
+def test_joined_files_that_differ_are_refused(tmp_path, name, option):
+    oga = ["-c:a", "flac", "-f", "ogg"] if name == "a.oga" else []
+    contents = [encode(tmp_path, name, sine(330), *oga, *options).read_bytes() for options in ([], option)]
+    (tmp_path / name).write_bytes(b"".join(contents))
+    with pytest.raises(InputError, match="several files in one, which differ: 44100 Hz with 2 "):
+        audio.read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac"])
+def test_without_ffmpeg_joined_files_are_refused(tmp_path, monkeypatch, name):
+    path = encode(tmp_path, name, sine(330))
+    path.write_bytes(2 * path.read_bytes())
+    monkeypatch.setattr(audio.shutil, "which", lambda program: None)
+    with pytest.raises(InputError, match="install ffmpeg"):
+        audio.read(path)
 
 
 @pytest.mark.parametrize("name", ["a.aac", "a.m4a"])
@@ -279,22 +333,99 @@ def test_ffmpeg_decodes_without_options_that_change_samples(tmp_path, name):
     np.testing.assert_array_equal(later, whole[:, 12_345:])
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.wav"])
-def test_files_joined_byte_by_byte_are_no_silent_loss(tmp_path, name):
-    path = encode(tmp_path, name, sine(330))
-    audio.read(path)
-    path.write_bytes(2 * path.read_bytes())
-    for function in (audio.read_header, audio.read):
-        with pytest.raises(InputError, match="several files joined into one"):
-            function(path)
+TAG = b"TAG" + bytes(125)
 
 
+@pytest.mark.parametrize(("name", "options"), [("a.mp3", []), ("a.mp3", MP3), ("a.mp2", [])])
+def test_what_stands_behind_the_frames_is_no_damage(tmp_path, name, options):
+    """The sound ends silent, so that its last frames are nearly all zeros themselves."""
+    path = encode(tmp_path, name, sine(330) * (np.arange(88200) < 44100)[:, None], *options)
+    before, content = whole(path), path.read_bytes()
+    for tail in (bytes(20_000), bytes(417), TAG, b"<html>no such file</html>" * 99, TAG + bytes(9999)):
+        path.write_bytes(content + tail)
+        np.testing.assert_array_equal(audio.read(path)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "n_bytes"),
+    [
+        (["-b:a", "128k"], 0.5, 1),
+        (["-b:a", "128k"], 0, 0),
+        (["-q:a", "4"], 0.5, 0.5),
+        (["-q:a", "4"], 1, 0.5),
+        (["-q:a", "4"], 1, 0),
+    ],
+)
+def test_an_mp3_whose_header_counts_too_little_is_read_to_its_end(tmp_path, options, frames, n_bytes):
+    path = encode(tmp_path, "a.mp3", sine(330, 4), *options)
+    n_samples = audio.read(path)[0].shape[1]
+    content = bytearray(path.read_bytes())
+    place = max(content.find(b"Xing"), content.find(b"Info"))
+    for offset, factor in ((8, frames), (12, n_bytes)):
+        count = int.from_bytes(content[place + offset :][:4], "big")
+        content[place + offset : place + offset + 4] = int(factor * count).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert n_samples == 4 * 44100
+    # what the encoder appended to the last frame is left out where the header tells
+    assert 0 <= whole(path).shape[1] - n_samples < 1152
+
+
+@pytest.mark.parametrize("damage", [np.random.default_rng(0).bytes(700), bytes(4000)])
 @pytest.mark.parametrize("xing", ["0", "1"])
-def test_zeros_behind_an_mp3_are_no_damage(tmp_path, xing):
-    path = encode(tmp_path, "a.mp3", sine(330), "-write_xing", xing)
-    whole, _ = audio.read(path)
-    path.write_bytes(path.read_bytes() + bytes(20_000))
-    np.testing.assert_array_equal(audio.read(path)[0], whole)
+def test_damage_within_an_mp3_is_named(tmp_path, damage, xing):
+    path = encode(tmp_path, "a.mp3", sine(330, 4), "-write_xing", xing)
+    content = bytearray(path.read_bytes())
+    content[30_000 : 30_000 + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mp3: (damaged|truncated)"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("options", [["-b:a", "32k"], ["-q:a", "9"], ["-ar", "16000", "-ac", "1"]])
+def test_blocks_of_mp3_join_without_a_seam(tmp_path, options):
+    """After a seek, a decoder lacks what frames of a low rate keep in those before: libsndfile was 0.2 off there."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 12 * 44100))
+    path = encode(tmp_path, "a.mp3", noise.T, *options)
+    expected = plainly_decoded(path, audio.read_header(path).channels)
+    for size in (5000, 12_345):
+        np.testing.assert_allclose(whole(path, size=size), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(whole(path, 77_777), expected[:, 77_777:], rtol=0, atol=1e-5)
+
+
+def test_a_flac_whose_header_counts_too_little_is_read_to_its_end(tmp_path, noise):
+    path, samples = tmp_path / "a.flac", np.tile(noise, 4)
+    soundfile.write(path, samples.T, 44100)
+    content = bytearray(path.read_bytes())
+    packed = int.from_bytes(content[18:26], "big")
+    content[18:26] = (packed >> 36 << 36 | 50_000).to_bytes(8, "big")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(whole(path), samples)
+
+
+@pytest.mark.parametrize("tail", [TAG, bytes(20_000), b"APETAGEX" + b"x" * 20_000])
+@pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.aiff", "a.ogg"])
+def test_tags_and_zeros_behind_are_no_sound(tmp_path, noise, name, tail):
+    path = tmp_path / name
+    soundfile.write(path, noise.T / 2, 44100)
+    before = audio.read(path)[0]
+    path.write_bytes(path.read_bytes() + tail)
+    np.testing.assert_array_equal(whole(path), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "size"),
+    [("a.wav", b"data", "<I"), ("a.aiff", b"SSND", ">I"), ("a.caf", b"data", ">Q"), ("a.au", b".snd", ">I")],
+)
+def test_sound_behind_the_end_that_a_header_names_is_no_silent_loss(tmp_path, noise, name, chunk, size):
+    """A recorder that brings its header up to date now and then leaves the last such state when it fails."""
+    path = tmp_path / name
+    soundfile.write(path, noise.T, 44100)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(size, content, content.index(chunk) + 4 + 4 * (name == "a.au"), 100_008)
+    path.write_bytes(content)
+    for function in (audio.read_header, audio.read):
+        with pytest.raises(InputError, match=r"header counts 25\d\d\d samples, but 76\d\d\d bytes follow"):
+            function(path)
 
 
 @pytest.mark.parametrize(
@@ -307,16 +438,38 @@ def test_compressed_sound_in_wav_is_read(tmp_path, options, channels):
     np.testing.assert_allclose(waveform, plainly_decoded(path, channels), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [("data",), ("RIFF", "data")])
-def test_a_wav_whose_recorder_crashed_is_read(tmp_path, noise, sizes):
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize(
+    ("sizes", "chunk", "n_lost_bytes"),
+    [
+        (("data",), b"", 0),
+        (("RIFF", "data"), b"", 3),
+        (("RIFF", "data"), b"JUNK" + struct.pack("<I", 6000) + bytes(6000), 3),
+    ],
+)
+def test_a_wav_whose_recorder_crashed_is_read(tmp_path, noise, subtype, sizes, chunk, n_lost_bytes):
     path = tmp_path / "a.wav"
-    audio.write_pcm16(path, noise)
+    soundfile.write(path, noise.T, 44100, subtype)
     content = bytearray(path.read_bytes())
+    content[12:12] = chunk
     for name in sizes:
         place = content.index(name.encode())
         content[place + 4 : place + 8] = bytes(4)
+    path.write_bytes(content[: len(content) - n_lost_bytes])
+    n_samples = 44100 - (n_lost_bytes > 0)
+    np.testing.assert_allclose(whole(path), noise[:, :n_samples], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "n_bytes"), [("a.rf64", 24), ("a.caf", 8)])
+def test_a_longer_recording_whose_recorder_crashed_is_read(tmp_path, noise, name, n_bytes):
+    path = tmp_path / name
+    soundfile.write(path, noise.T, 44100, "PCM_16")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"ds64") + 8 if name == "a.rf64" else content.index(b"data") + 4
+    content[place : place + n_bytes] = bytes(n_bytes)
     path.write_bytes(content)
-    np.testing.assert_array_equal(audio.read(path)[0], noise)
+    # what stands before the sound in CAF is its number of edits, and some room
+    np.testing.assert_array_equal(whole(path), noise)
 
 
 def test_what_is_no_file_is_called_so(tmp_path, monkeypatch):
@@ -333,3 +486,16 @@ def test_what_is_no_file_is_called_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"secret\.wav: cannot be read \(Permission denied\)"):
         audio.read_header(tmp_path / "secret.wav")
+
+
+def test_a_disk_that_is_full_is_the_reason(tmp_path, noise):
+    """libsndfile says "System error."; a limit to the size of files stands for the end of the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"a\.wav: cannot be written \(File too large\)"):
+            audio.write_pcm16(tmp_path / "a.wav", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(InputError, match=r"none/a\.wav: cannot be written \(No such file or directory\)"):
+        audio.write_pcm16(tmp_path / "none" / "a.wav", noise)

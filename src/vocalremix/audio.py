@@ -1,5 +1,6 @@
 """Reading, writing and resampling audio; sample rates and shapes are checked here, once."""
 
+import io
 import json
 import math
 import mmap
@@ -12,10 +13,11 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +35,33 @@ MAX_SINC_PHASES = 1000
 # torchaudio's filter reaches 6 samples of the lower rate to both sides, scipy's 10
 FILTER_SAMPLES = 12
 MP3_HEAD_BYTES = 200
-MP3_SYNCS = {bytes([0xFF, second]) for second in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3)}
-FLAC_START = b"fLaC\x00\x00\x00\x22"
-LARGEST_HEADER = 4096
-# a frame of MP3 has fewer bytes
-ZEROS = 2048
+# kbit/s by what a frame's header says, of layer 2 of MPEG 1, layer 3 of it, and both of MPEG 2
+MP2_RATES = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+MP3_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG2_RATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+FIRST_OF_MP3 = re.compile(rb"\0{9}(Xing|Info)")
+# how files begin; another beginning later on is another file's, joined to the first one byte by byte
+BEGINNINGS = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"(RIFF|RF64).{4}WAVE",
+        rb"FORM.{4}AIF[CF]",
+        rb"fLaC\0\0\0\x22",
+        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb",
+        rb"caff\x00\x01\0\0",
+        rb"\.snd\0\0\0.",
+        rb"\0\0\0.ftyp[ -~]{4}",
+        rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+        rb"TTA1[\1\2]\0",
+    )
+]
+OGG_PAGE = re.compile(rb"OggS\0([\0-\7])")
+# what may stand behind the sound: a chunk, or a tag as in MP3 files
+TAIL = re.compile(rb"\0?([A-Za-z_(][A-Za-z0-9_) ]{3}|TAG|ID3|3DI)")
+# no header is longer, and no sound is missed that is shorter
+FEW_BYTES = 4096
+# the length of sound in CAF that nobody lived to write, or could know
+CAF_WITHOUT_LENGTH = re.compile(rb"data(\0{8}|\xff{8})")
 # what libsndfile takes for the length of a FLAC file whose header could not know it
 UNKNOWN_FRAMES = (1 << 63) - 1
 READ_SAMPLES = WRITE_SAMPLES = 1 << 18
@@ -55,6 +79,10 @@ class Header:
     sample_rate: int
     channels: int
     n_samples: int | None
+    links: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """First byte and end of each of several files in one, or of the sound in it; none for all of it."""
+    options: tuple[str, ...] = field(default=(), compare=False)
+    """For ffmpeg, before each input."""
 
 
 def read(path: Path) -> tuple[Waveform, int]:
@@ -81,19 +109,17 @@ def read_header(path: Path) -> Header:
         if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # to open a pipe may wait for ever
             raise InputError(f"{path}: is no file but a pipe or a device; copy its content to a file")
         with path.open("rb") as opened:
-            if (n_bytes := os.fstat(opened.fileno()).st_size) == 0:
+            if os.fstat(opened.fileno()).st_size == 0:
                 raise InputError(f"{path}: empty, 0 bytes")
-            _refuse_joined(path, opened)
-        with soundfile.SoundFile(plain_name(path)) as file:
-            _refuse_truncated(path, file.extra_info)
-            if file.frames == 0 and n_bytes <= LARGEST_HEADER:
-                raise InputError(f"{path}: holds no audio")
-            # what libsndfile cannot seek in, what a recorder did not live to finish, and what has more links than one
-            if file.frames in (0, UNKNOWN_FRAMES) or (file.format == "OGG" and _is_chained(path)):
-                return _probe(path)
-            is_mp3 = file.format == "MP3" or file.subtype.startswith("MPEG")
-            is_exact = not is_mp3 or _tells_its_length(path) or shutil.which("ffmpeg") is None
-            return Header(file.samplerate, file.channels, file.frames if is_exact else None)
+            with soundfile.SoundFile(opened.fileno(), closefd=False) as file, _mapped(path) as content:
+                _refuse_truncated(path, file.extra_info)
+                if file.frames == 0 and len(content) <= FEW_BYTES:
+                    raise InputError(f"{path}: holds no audio")
+                if file.format == "OGG" and len(links := _ogg_links(content)) > 1:
+                    return _chain(path, content, links)
+                if not _is_all(path, file, opened.fileno(), content):
+                    return _probe(path, has_length=file.frames > 0 and "should be" not in file.extra_info)
+                return Header(file.samplerate, file.channels, file.frames)
     except soundfile.LibsndfileError:
         return _probe(path)
     except FileNotFoundError as error:
@@ -130,88 +156,226 @@ def _refuse_truncated(path: Path, log: str) -> None:
             raise InputError(f"{path}: truncated, {found} of {promised} bytes are there; copy or export it again")
 
 
-def _refuse_joined(path: Path, file: BinaryIO) -> None:
-    """Raise InputError for files that were joined byte by byte: decoders stop at the end of the first, or stumble."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        is_flac, is_riff = content[:4] == b"fLaC", content[:4] == b"RIFF"
-        riff_end = 8 + int.from_bytes(content[4:8], "little")
-        is_joined = (
-            (is_flac and content.find(FLAC_START, 4) > 0)
-            or (is_riff and content[riff_end : riff_end + 4] == b"RIFF")
-            or _is_followed_by_mp3(content)
-        )
-    if is_joined:
-        raise InputError(f"{path}: several files joined into one; decode them one by one, then join the sound")
+def _is_all(path: Path, file: soundfile.SoundFile, number: int, content: mmap.mmap) -> bool:
+    """Whether libsndfile reads all the sound that an open file with this descriptor holds.
 
-
-def _is_followed_by_mp3(content: mmap.mmap) -> bool:
-    """Whether another MP3 begins where the Xing or Info header of the first one says that it ends."""
-    head = content[: 10 + _id3_size(content[:10]) + MP3_HEAD_BYTES]
-    place = max(head.find(b"Xing"), head.find(b"Info"))
-    flags = int.from_bytes(head[place + 4 : place + 8], "big")
-    if place < 0 or not flags & 2:  # no number of bytes
+    It stops where the header says, or where the first of several files ends. Raises InputError for sound behind the
+    end that an uncompressed file's header names: nobody can tell it from what is none.
+    """
+    if file.frames in (0, UNKNOWN_FRAMES) or not file.seekable():
         return False
-    n_bytes = int.from_bytes(head[place + 8 + 4 * (flags & 1) :][:4], "big")
-    first = head.rfind(b"\xff", 0, place)
-    following = content[first + n_bytes : first + n_bytes + 10]
-    return following[:3] == b"ID3" or following[:2] in MP3_SYNCS
+    if file.format == "OGG":  # it looks for the last page itself
+        return True
+    is_mp3 = file.format == "MP3" or file.subtype.startswith("MPEG")
+    if is_mp3 and not _counts_frames(content):
+        return False
+    try:
+        file.seek(file.frames - 1)
+        file.read(1)
+    except soundfile.LibsndfileError:  # the end is missing; whoever reads to there will say so
+        end = len(content)
+    else:
+        end = os.lseek(number, 0, os.SEEK_CUR)
+    if is_mp3:
+        return next(_mp3_runs(content, end), None) is None
+    # a header without a length makes libsndfile read everything; in most formats a search of everything costs little
+    is_plain = file.format in ("WAV", "WAVEX", "RF64", "AIFF") and "should be" not in file.extra_info
+    for beginning in BEGINNINGS:
+        if beginning.match(content) and beginning.search(content, end if is_plain else 1):
+            return False
+    is_more = len(content) - end > FEW_BYTES and np.frombuffer(content, np.uint8, offset=end).any()
+    if not is_more or file.format == "FLAC":
+        return not is_more
+    if not TAIL.match(content, end):
+        raise InputError(
+            f"{path}: its header counts {file.frames} samples, but {len(content) - end} bytes follow them; if they are "
+            "sound, keep them by `ffmpeg -ignore_length 1 -i IN.wav OUT.wav`, if not, leave out the option"
+        )
+    return True
 
 
-def _is_chained(ogg: Path) -> bool:
-    """Whether another stream begins after the first one's pages of sound."""
-    with ogg.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        last = content.rfind(b"OggS\x00\x02")
-        return content.find(b"OggS\x00\x00") < last
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    # some network file systems share no mappings
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as content:
+        yield content
 
 
-def _id3_size(head: bytes) -> int:
-    """Of the tag that begins with these ten bytes; -10 where they begin none."""
-    # four bytes of seven bits
-    return sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))) if head[:3] == b"ID3" else -10
+def _chain(path: Path, content: mmap.mmap, links: list[tuple[int, int]]) -> Header:
+    """Of links that libsndfile reads one by one; LibsndfileError for others."""
+    headers = []
+    for first, end in links:
+        with soundfile.SoundFile(io.BytesIO(content[first:end])) as file:
+            headers.append(Header(file.samplerate, file.channels, file.frames))
+    rate, channels = _common(path, [(header.sample_rate, header.channels) for header in headers])
+    return Header(rate, channels, sum(header.n_samples or 0 for header in headers), tuple(links))
 
 
-def _tells_its_length(mp3: Path) -> bool:
+def _common(path: Path, kinds: list[tuple[int, int]]) -> tuple[int, int]:
+    """The sample rate and number of channels of all files in one; InputError where they differ."""
+    if len(set(kinds)) > 1:
+        listed = ", ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in dict.fromkeys(kinds))
+        raise InputError(f"{path}: several files in one, which differ: {listed}; take them apart and convert them")
+    return kinds[0]
+
+
+def _counts_frames(mp3: mmap.mmap) -> bool:
     """Whether the first frame says how many there are; if not, libsndfile guesses, and stops there."""
-    with mp3.open("rb") as file:
-        file.seek(10 + _id3_size(file.read(10)))
-        frame = file.read(MP3_HEAD_BYTES)
-    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+    # the size of a tag is in four bytes of seven bits
+    tag = sum(byte << 7 * place for place, byte in enumerate(mp3[9:5:-1])) + 10 if mp3[:3] == b"ID3" else 0
+    frame = mp3[tag : tag + MP3_HEAD_BYTES]
+    place = max(frame.find(b"Xing"), frame.find(b"Info"))
+    has_count = place >= 0 and frame[place + 7] & 1 and any(frame[place + 8 : place + 12])
+    return bool(has_count) or b"VBRI" in frame
+
+
+def _links(content: mmap.mmap, format_name: str) -> list[tuple[int, int]]:
+    """The first byte and the end of each file of which one was joined; none where it is one throughout."""
+    if format_name == "mp3":
+        links = _mp3_links(content)
+    elif format_name == "ogg":
+        links = _ogg_links(content)
+    else:
+        kind = next((beginning for beginning in BEGINNINGS if beginning.match(content)), None)
+        links = _between([match.start() for match in kind.finditer(content)], content) if kind else []
+    return [] if links == [(0, len(content))] else links
+
+
+def _between(starts: list[int], content: mmap.mmap) -> list[tuple[int, int]]:
+    return list(zip(starts, [*starts[1:], len(content)], strict=True))
+
+
+def _ogg_links(content: mmap.mmap) -> list[tuple[int, int]]:
+    """A link begins with the first pages of its streams, which follow the pages of sound of the link before."""
+    starts, is_sound = [], True
+    for page in OGG_PAGE.finditer(content):
+        is_first = bool(page[1][0] & 2)
+        if is_first and is_sound:
+            starts.append(page.start())
+        is_sound = not is_first
+    return _between(starts, content)
+
+
+def _mp3_links(content: mmap.mmap) -> list[tuple[int, int]]:
+    """Without what stands before, between and behind them: tags, zeros. Other gaps are damage, which ffmpeg names."""
+    links: list[tuple[int, int]] = []
+    for first, end in _mp3_runs(content, 0):
+        last = links[-1][1] if links else first
+        if first == last or FIRST_OF_MP3.search(content, first, first + 48) or TAIL.match(content, last):
+            links.append((first, end))
+        else:
+            links[-1] = links[-1][0], end
+    return links
+
+
+def _mp3_runs(content: mmap.mmap, place: int) -> Iterator[tuple[int, int]]:
+    """Where three frames or more of one kind follow one another; one with a count of frames begins anew."""
+    while (place := content.find(b"\xff", place)) >= 0:
+        end, n_frames, kind = place, 0, None
+        while size := _frame_bytes(head := content[end : end + 4]):
+            # version and layer, sample rate, mono or not
+            its_kind = head[1] & 0x1E, head[2] & 0x0C, head[3] >> 6 == 3
+            if n_frames and (its_kind != kind or FIRST_OF_MP3.search(content, end, end + 48)):
+                break
+            # the last one may be cut short
+            end, n_frames, kind = min(end + size, len(content)), n_frames + 1, its_kind
+        if n_frames >= 3:
+            yield place, end
+        place = end if n_frames >= 3 else place + 1
+
+
+def _frame_bytes(head: bytes) -> int:
+    """The size of a frame of MPEG audio, layer 2 or 3, that begins with these four bytes; 0 where none does."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
+        return 0
+    # version 2.5, none, 2, 1; layer none, 3, 2, 1
+    version, layer, bit_rate, rate = head[1] >> 3 & 3, head[1] >> 1 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer not in (1, 2) or bit_rate in (0, 15) or rate == 3:
+        return 0
+    kbits = (MPEG2_RATES if version < 3 else MP3_RATES if layer == 1 else MP2_RATES)[bit_rate - 1]
+    hertz = (44100, 48000, 32000)[rate] >> (2, 0, 1, 0)[version]
+    return (72 if version < 3 and layer == 1 else 144) * 1000 * kbits // hertz + (head[2] >> 1 & 1)
+
+
+class _Onward(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads on where it stands; soundfile seeks after every block, which spoils the next one of some MP3 files."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _read(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
-    n_samples = start
+    n_samples, held = start, np.zeros((0, header.channels), np.float32)
     try:
-        with soundfile.SoundFile(plain_name(path)) as file:
-            if start:
-                file.seek(start)
-            while len(block := file.read(block_samples, dtype="float32", always_2d=True)):
-                n_samples += len(block)
-                yield np.ascontiguousarray(block.T)
+        for piece in _pieces(path, header, block_samples, start):
+            held = np.concatenate([held, piece]) if len(held) else piece
+            while len(held) >= block_samples:
+                n_samples += block_samples
+                yield np.ascontiguousarray(held[:block_samples].T)
+                held = held[block_samples:]
     except (soundfile.LibsndfileError, OSError) as error:
         read = f"after {n_samples} of {header.n_samples} samples"
         raise InputError(f"{path}: damaged or truncated {read} ({error})") from error
+    if len(held):
+        yield np.ascontiguousarray(held.T)
 
 
-def _probe(path: Path) -> Header:
+def _pieces(path: Path, header: Header, most: int, start: int) -> Iterator[Waveform]:
+    """`(samples, channels)` of all links, `most` at once."""
+    for link in header.links or [None]:
+        with _Onward(_opened(path, link)) as file:
+            skipped = min(start, file.frames)
+            if file.format == "MP3":  # libsndfile says itself that its seeking there is fuzzy
+                for done in range(0, skipped, READ_SAMPLES):
+                    file.read(min(READ_SAMPLES, skipped - done), dtype="float32")
+            else:
+                file.seek(skipped)
+            start -= skipped
+            # behind the end, libFLAC would stumble over a tag
+            n_left = file.frames - skipped
+            while n_left and len(piece := file.read(min(most, n_left), dtype="float32", always_2d=True)):
+                n_left -= len(piece)
+                yield piece
+
+
+def _opened(path: Path, link: tuple[int, int] | None) -> bytes | io.BytesIO:
+    """A file or a part of it, as libsndfile takes it."""
+    if link is None:
+        return plain_name(path)
+    with path.open("rb") as file:
+        file.seek(link[0])
+        return io.BytesIO(file.read(link[1] - link[0]))
+
+
+def _probe(path: Path, has_length: bool = True) -> Header:
     for program in ("ffprobe", "ffmpeg"):
         if shutil.which(program) is None:
-            raise InputError(f"{path}: libsndfile cannot read it and {program} is not installed; install ffmpeg")
-    command: list[str | bytes] = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-select_streams",
-        "a:0",
-        "-of",
-        "json",
-        "-show_entries",
-        "stream",
-    ]
-    shown = subprocess.run([*command, plain_name(path)], capture_output=True, encoding="utf-8", errors="replace")
-    streams = json.loads(shown.stdout or "{}").get("streams")
-    if shown.returncode != 0 or not streams:
+            raise InputError(f"{path}: libsndfile cannot read it whole and {program} is not installed; install ffmpeg")
+    rate, channels, name = _shown(path)
+    with _mapped(path) as content:
+        links = _links(content, name)
+        has_length = has_length and not (name == "caf" and CAF_WITHOUT_LENGTH.search(content, 0, FEW_BYTES))
+    rate, channels = _common(path, [_shown(path, link)[:2] for link in links] or [(rate, channels)])
+    options: tuple[str, ...] = ("-xerror",)
+    if not has_length:  # and the last sample may be cut short
+        options = ("-ignore_length", "1") if name == "wav" else ()
+    return Header(rate, channels, None, tuple(links), options)
+
+
+def _shown(path: Path, link: tuple[int, int] | None = None) -> tuple[int, int, str]:
+    """Sample rate, channels and container, by ffprobe, of a file or a part of it."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json", "-show_entries"]
+    shown = subprocess.run([*command, "stream:format=format_name", _part(path, link)], capture_output=True)
+    found = json.loads(shown.stdout.decode(errors="replace") or "{}")
+    rate, channels = (int((found.get("streams") or [{}])[0].get(name, 0)) for name in ("sample_rate", "channels"))
+    if shown.returncode != 0 or not rate or not channels:
         raise InputError(f"{path}: not an audio file that libsndfile or ffmpeg can read")
-    return Header(int(streams[0]["sample_rate"]), int(streams[0]["channels"]), None)
+    return rate, channels, found["format"]["format_name"]
+
+
+def _part(path: Path, link: tuple[int, int] | None) -> bytes:
+    """A file or a part of it, as ffmpeg is told."""
+    return b"subfile,,start,%d,end,%d,,:%s" % (*link, plain_name(path)) if link else plain_name(path)
 
 
 def plain_name(path: Path) -> bytes:
@@ -224,13 +388,12 @@ def plain_name(path: Path) -> bytes:
 
 def _decode(path: Path, header: Header, block_samples: int, start: int) -> Iterator[Waveform]:
     # without -ss, which ends some streams early and changes the first samples of others, even at 0
-    with path.open("rb") as file:
-        head = file.read(LARGEST_HEADER)
-    # a recorder that did not live to write the size leaves a last packet cut short, which is no damage
-    is_unfinished = head[:4] == b"RIFF" and b"data\0\0\0\0" in head
-    command: list[str | bytes] = ["ffmpeg", "-v", "error", *([] if is_unfinished else ["-xerror"])]
-    command += ["-i", _sound_of(path)]
-    command += ["-map", "0:a:0", "-ac", str(header.channels), "-ar", str(header.sample_rate), "-f", "f32le", "-"]
+    command: list[str | bytes] = ["ffmpeg", "-v", "error"]
+    for link in header.links or [None]:
+        command += [*header.options, "-i", _part(path, link)]
+    streams = "".join(f"[{link}:a:0]" for link in range(len(header.links)))
+    chosen = ["-filter_complex", f"{streams}concat=n={len(header.links)}:v=0:a=1"] if streams else ["-map", "0:a:0"]
+    command += [*chosen, "-ac", str(header.channels), "-ar", str(header.sample_rate), "-f", "f32le", "-"]
     n_bytes = 4 * header.channels * block_samples
     to_skip = 4 * header.channels * start
     with (
@@ -253,18 +416,6 @@ def _decode(path: Path, header: Header, block_samples: int, start: int) -> Itera
             raise InputError(f"{path}: damaged or truncated; ffmpeg says {reason[-1]!r}")
 
 
-def _sound_of(path: Path) -> bytes:
-    """The name of a file for ffmpeg, or of the part of it before a tail of zeros, which ffmpeg takes for damage."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        end = len(content)
-        while end > ZEROS and not any(content[end - ZEROS : end]):
-            end -= ZEROS
-        if end == len(content) or path.suffix.lower() != ".mp3":
-            return plain_name(path)
-        end = end - ZEROS + len(content[end - ZEROS : end].rstrip(b"\0"))
-    return b"subfile,,start,0,end,%d,,:%s" % (end, plain_name(path))
-
-
 def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_RATE) -> None:
     """Write `(channels, samples)` in -1..1 as 16-bit WAV, so that reading it back is exact to half a step.
 
@@ -278,13 +429,32 @@ def write_pcm16(path: Path, waveform: npt.ArrayLike, sample_rate: int = SAMPLE_R
             file.write(np.clip(steps, -32768, 32767).astype(np.int16))
 
 
-def create_pcm16(path: Path, sample_rate: int, channels: int, n_samples: int | None) -> soundfile.SoundFile:
-    """Open a file that `map_pcm16` reads, to write `n_samples` per channel at most; None where nobody can say.
+@contextmanager
+def create_pcm16(path: Path, sample_rate: int, channels: int, n_samples: int | None) -> Iterator[soundfile.SoundFile]:
+    """A file that `map_pcm16` reads, to write `n_samples` per channel at most; None where nobody can say.
 
     It is a WAV file where that is sure to fit, and else RF64, which differs in its header only.
     """
     fits = n_samples is not None and 2 * channels * n_samples <= WAV_BYTES
-    return soundfile.SoundFile(plain_name(path), "w", sample_rate, channels, "PCM_16", format="WAV" if fits else "RF64")
+    kind = {"subtype": "PCM_16", "format": "WAV" if fits else "RF64"}
+    with create(path, samplerate=sample_rate, channels=channels, **kind) as file:
+        yield file
+
+
+@contextmanager
+def create(path: Path, **kind: Any) -> Iterator[soundfile.SoundFile]:
+    """Open a file to write sound to; InputError, with the system's reason, where it cannot be written to its end."""
+    try:
+        with soundfile.SoundFile(plain_name(path), "w", **kind) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        # libsndfile says "System error." of a full disk; plain bytes meet the same end, and are told why
+        try:
+            with path.open("ab") as plain:
+                plain.write(bytes(WRITE_SAMPLES))
+        except OSError as reason:
+            raise InputError(f"{path}: cannot be written ({reason.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error})") from error
 
 
 def map_pcm16(path: Path) -> npt.NDArray[np.int16]:

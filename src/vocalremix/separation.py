@@ -2,15 +2,12 @@
 
 import itertools
 import math
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import torch
 from tqdm import tqdm
 
@@ -20,7 +17,7 @@ from vocalremix.audio import (
     WAV_BYTES,
     Header,
     Waveform,
-    plain_name,
+    create,
     read_blocks,
     read_header,
     refuse_non_finite,
@@ -226,11 +223,7 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
     options["format"] = "WAV" if fits else "RF64"
     pieces = stream_recording(separator, _finite_blocks(song, header), header.sample_rate, str(song))
     mixture = read_blocks(song, BLOCK_SAMPLES, header=header)
-    with (
-        _told_reasons(target),
-        _create(target, **options) as one,
-        _create(accompaniment, **options) as two,
-    ):
+    with create(target, **options) as one, create(accompaniment, **options) as two:
         for piece in separator.progress(pieces, header.n_samples, header.sample_rate):
             while held.shape[1] < piece.shape[1] and (block := next(mixture, None)) is not None:
                 held = np.concatenate([held, block], axis=1)
@@ -240,20 +233,6 @@ def separate_file(separator: Separator, song: Path, target: Path, accompaniment:
             held, n_samples = held[:, now:], n_samples + now
             if fits and 4 * header.channels * n_samples > WAV_BYTES:
                 raise InputError(f"{song}: too long for a WAV file; convert it to FLAC, whose header tells its length")
-
-
-@contextmanager
-def _told_reasons(file: Path) -> Iterator[None]:
-    """libsndfile says "System error." of a full disk."""
-    try:
-        yield
-    except soundfile.LibsndfileError as error:
-        is_full = shutil.disk_usage(file.parent).free < BLOCK_SAMPLES
-        raise InputError(f"{file}: cannot be written: {'no space left' if is_full else error}") from error
-
-
-def _create(path: Path, **options: Any) -> soundfile.SoundFile:
-    return soundfile.SoundFile(plain_name(path), "w", **options)
 
 
 def _finite_blocks(song: Path, header: Header) -> Iterator[Waveform]:
