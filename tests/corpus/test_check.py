@@ -129,6 +129,14 @@ def cut_in_the_header(root):
     return {error("test/C/mixture.wav", "unreadable")}
 
 
+def count_too_little(root):
+    path = root / "test/C/other.wav"
+    content = bytearray(path.read_bytes())
+    content[40:44] = (N // 2 * 4).to_bytes(4, "little")
+    path.write_bytes(content)
+    return {error("test/C/other.wav", "unreadable")}
+
+
 def keep_the_header_only(root):
     path = root / "test/C/other.wav"
     path.write_bytes(path.read_bytes()[:44])
@@ -296,6 +304,7 @@ QUICK = [
     cut_the_end,
     cut_the_header,
     cut_in_the_header,
+    count_too_little,
     keep_the_header_only,
     empty_a_file,
     hold_no_samples,
@@ -421,6 +430,14 @@ def cut_a_flac(root):
     (root / "train/A/other.wav").unlink()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return {error("train/A/other.flac", "truncated")}
+
+
+def join_two_files(root):
+    path = root / "train/A/other.flac"
+    soundfile.write(path, stems_of(root / "train/A")["other"], RATE)
+    (root / "train/A/other.wav").unlink()
+    path.write_bytes(2 * path.read_bytes())
+    return {error("train/A/other.flac", "unequal length")}
 
 
 def divide_by_zero(root):
@@ -611,6 +628,7 @@ def share_a_loop(root):
 
 SAMPLES = [
     cut_a_flac,
+    join_two_files,
     divide_by_zero,
     clip_a_stem,
     clip_below_full_scale,

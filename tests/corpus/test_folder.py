@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalremix.audio import STEMS, map_pcm16
+from vocalremix.audio import STEMS, map_pcm16, resample
 from vocalremix.corpus import songs
 from vocalremix.corpus.folder import import_folder
 from vocalremix.errors import InputError
@@ -269,6 +269,33 @@ class TestSongs:
     def test_no_songs(self, tmp_path):
         with pytest.raises(InputError, match="no songs"):
             songs(tmp_path)
+
+
+def test_stems_of_joined_files_are_imported_to_their_end(source, tmp_path):
+    waveform = np.random.default_rng(1).uniform(-0.5, 0.5, (4000, 2))
+    for stem in STEMS:
+        (source / "A" / f"{stem}.wav").unlink()
+        path = source / "A" / f"{stem}.flac"
+        soundfile.write(path, waveform, 44100)
+        path.write_bytes(2 * path.read_bytes())
+    import_folder(source, tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    stored = map_pcm16(tmp_path / "music" / "train" / "A" / "bass.wav") / 32768
+    np.testing.assert_allclose(stored, np.tile(waveform, (2, 1)), rtol=0, atol=0.51 / 32768)
+
+
+def test_what_resampling_takes_beyond_full_scale_is_not_clipped(source, tmp_path, caplog):
+    rng = np.random.default_rng(1)
+    squares = {stem: np.sign(rng.uniform(-1, 1, (8000, 2))).astype(np.float32) for stem in STEMS}
+    for stem, waveform in squares.items():
+        soundfile.write(source / "A" / f"{stem}.wav", waveform, 48000, "FLOAT")
+    import_folder(source, tmp_path / "music", valid=["B"], test=["C"], jobs=1)
+    resampled = {stem: resample(waveform.T, 48000, 44100) for stem, waveform in squares.items()}
+    peak = max(np.abs(waveform).max() for waveform in resampled.values())
+    assert peak > 1.1
+    for stem, waveform in resampled.items():
+        stored = map_pcm16(tmp_path / "music" / "train" / "A" / f"{stem}.wav") / 32768
+        np.testing.assert_allclose(stored, waveform.T * 32767 / 32768 / peak, rtol=0, atol=0.51 / 32768)
+    assert len(caplog.messages) == 1
 
 
 def test_a_song_beyond_full_scale_is_made_quieter_as_a_whole(tmp_path, caplog):

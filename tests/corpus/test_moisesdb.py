@@ -73,11 +73,13 @@ def test_a_stem_that_is_not_there_is_silent_and_short_tracks_are_padded(tmp_path
     np.testing.assert_allclose(stems["vocals"][:500], 0.1, atol=1e-4)
 
 
-def test_a_sum_that_would_clip_makes_the_whole_song_quieter(tmp_path):
+def test_a_sum_that_would_clip_makes_the_whole_song_quieter(tmp_path, caplog):
     write_song(tmp_path / "source", "aa-1", {"vocals": 0.5, "guitar": 0.9, "piano": 0.9}, subtype="FLOAT")
     stems = imported(tmp_path / "source", tmp_path / "train")
     np.testing.assert_allclose(stems["other"], 32767 / 32768, atol=1e-4)
     np.testing.assert_allclose(stems["vocals"], 0.5 / 1.8, atol=1e-4)
+    (warning,) = caplog.messages
+    assert "aa-1" in warning and "5.11 dB quieter" in warning
 
 
 def test_mono_and_other_rates(tmp_path):

@@ -49,8 +49,8 @@ def import_folder(
     `source` may hold the songs in folders train, valid and test. The songs named in `valid` and `test` move there;
     every other song stays in its part, which is train where `source` has no parts. A `mixture` beside the stems is
     compared with their sum, with a warning beyond MIXTURE_TOLERANCE_DB, and not copied. A song whose stems exceed full
-    scale is made quieter as a whole, with a warning. With `link`, files that are in
-    the layout's format already take no room a second time, where the file system allows; DVC will make them read-only.
+    scale is made quieter as a whole, with a warning. With `link`, files that are in the layout's format already take no
+    room a second time, where the file system allows; DVC will make them read-only.
 
     Raises InputError (where headers tell, before any song is decoded) for: no songs, an unknown name in `valid` or
     `test`, a song in two parts, an empty part, a missing stem, two files for one stem, more than two channels,
@@ -68,10 +68,7 @@ def import_folder(
         imported = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         progress = tqdm(imported, total=len(tasks), desc="import", unit="song")
         for (_, folder), (gain, residual_db) in zip(found, progress, strict=True):
-            if gain < 1:
-                log.warning(
-                    "%s: beyond full scale, so all stems are made %.2f dB quieter", folder, -20 * np.log10(gain)
-                )
+            warn_of_gain(folder, gain)
             if residual_db > MIXTURE_TOLERANCE_DB:
                 log.warning("%s: mixture minus sum of stems is at %.0f dB of the mixture", folder, residual_db)
 
@@ -191,6 +188,12 @@ def _store(path: Path, destination: Path, link: bool) -> float:
 def full_scale_gain(peak: float) -> float:
     """The gain for a whole song whose stems have this peak: 1, or what makes them fit 16 bits unclipped."""
     return 32767 / 32768 / peak if peak > 1 else 1.0
+
+
+def warn_of_gain(song: Path | str, gain: float) -> None:
+    """Say so where a song was made quieter as a whole."""
+    if gain < 1:
+        log.warning("%s: beyond full scale, so all stems are made %.2f dB quieter", song, -20 * np.log10(gain))
 
 
 def _place(path: Path, destination: Path, link: bool) -> None:

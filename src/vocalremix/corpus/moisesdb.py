@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo, write_pcm16
-from vocalremix.corpus.folder import full_scale_gain
+from vocalremix.corpus.folder import full_scale_gain, warn_of_gain
 from vocalremix.errors import InputError
 
 # The 11 top-level stems of `taxonomy` and their grouping `mix_4_stems` in moisesdb/defaults.py of
@@ -61,13 +61,13 @@ def import_songs(found: Sequence[MoisesSong], destination: Path, jobs: int = -1)
     """Write `<destination>/<uuid>/<stem>.wav` for every song, in the layout of every corpus.
 
     Tracks that end early are silent from there on, and a stem without tracks is silent; a song whose stems would clip
-    is made quieter as a whole. Raises InputError for a file that is unreadable, truncated, NaN, infinite or of more
-    than two channels.
+    is made quieter as a whole, with a warning. Raises InputError for a file that is unreadable, truncated, NaN,
+    infinite or of more than two channels.
     """
     tasks = [delayed(_import_song)(song, destination / song.name) for song in found]
     done = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-    for _ in tqdm(done, total=len(tasks), desc="MoisesDB", unit="song"):
-        pass
+    for song, gain in zip(found, tqdm(done, total=len(tasks), desc="MoisesDB", unit="song"), strict=True):
+        warn_of_gain(song.name, gain)
 
 
 def _song(description: Path) -> MoisesSong:
@@ -93,7 +93,8 @@ def _tracks(description: Path) -> Iterator[tuple[str, Path]]:
         raise InputError(f"{description}: not a song's description by MoisesDB ({error!r}); unpack it again") from error
 
 
-def _import_song(song: MoisesSong, destination: Path) -> None:
+def _import_song(song: MoisesSong, destination: Path) -> float:
+    """Write a song's stems; returns its gain, below 1 where they exceed full scale."""
     summed = {stem: np.zeros((2, 0), dtype=np.float32) for stem in STEMS}
     for stem, paths in song.tracks.items():
         for path in paths:
@@ -105,6 +106,7 @@ def _import_song(song: MoisesSong, destination: Path) -> None:
     destination.mkdir(parents=True)
     for stem, waveform in summed.items():
         write_pcm16(destination / f"{stem}.wav", np.float32(gain) * _padded(waveform, n_samples))
+    return gain
 
 
 def _add(left: Waveform, right: Waveform) -> Waveform:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from vocalremix.archive import has_data, obtain
 from vocalremix.audio import STEMS, map_pcm16, write_pcm16
 from vocalremix.corpus import equal_length, songs
-from vocalremix.corpus.folder import assign_parts, full_scale_gain, import_folder
+from vocalremix.corpus.folder import assign_parts, import_folder
 from vocalremix.errors import InputError
 from vocalremix.files import publish
 from vocalremix.lock import only_one
@@ -122,9 +121,8 @@ def _unreadable(source: Path) -> Path:
 
 
 def _decode(track: Any, destination: Path) -> None:
+    # the package decodes to 16 bits, as for all who publish results of MUSDB18: nothing is beyond full scale
     destination.mkdir(parents=True)
-    waveforms = {stem: track.sources[stem].audio.T for stem in STEMS}
-    gain = full_scale_gain(max(float(np.abs(waveform).max()) for waveform in waveforms.values()))
-    for stem, waveform in waveforms.items():
-        write_pcm16(destination / f"{stem}.wav", gain * waveform)
+    for stem in STEMS:
+        write_pcm16(destination / f"{stem}.wav", track.sources[stem].audio.T)
     equal_length({stem: len(map_pcm16(destination / f"{stem}.wav")) for stem in STEMS}, Path(track.path))
