@@ -12,7 +12,7 @@ import pandas as pd
 import soundfile
 
 from vocalremix.archive import obtain
-from vocalremix.audio import SAMPLE_RATE, create_pcm16, read, read_header, resample, resampled_length
+from vocalremix.audio import SAMPLE_RATE, create_pcm16, plain_name, read, read_header, resample, resampled_length
 from vocalremix.corpus import AUDIO_SUFFIXES, readable
 from vocalremix.errors import InputError
 from vocalremix.files import link_or_copy, publish
@@ -117,7 +117,7 @@ def resample_corpus(
 def _check_headers(source: Path) -> None:
     for utterance in utterances(source):
         try:
-            n_samples = soundfile.info(utterance.path).frames
+            n_samples = soundfile.info(plain_name(utterance.path)).frames
         except soundfile.LibsndfileError as error:
             raise InputError(f"{utterance.path}: not a FLAC file ({error.error_string})") from error
         if n_samples == 0:
