@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import tiny
 import torch
@@ -371,6 +372,10 @@ def kill_after_an_epoch(study: Path, number: signal.Signals, *options: str) -> N
     process = start(study, *options, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["epoch"] == 0
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family, "a loader's worker at least"
     process.send_signal(number)
     assert process.wait(timeout=60) != 0
+    _, left = psutil.wait_procs(family, timeout=60)
+    assert not left, "they would hold their memory for ever"
     assert not (study / "weights.pt").exists()

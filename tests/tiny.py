@@ -144,7 +144,7 @@ def main() -> None:
     if options.recompute:
         model.checkpoint_activations()
     examples, validation = datasets(
-        options.root / "music", pd.read_csv(options.root / "windows.csv").fillna(""), options.n_valid
+        options.root / "music", pd.read_csv(options.root / "windows.csv", keep_default_na=False), options.n_valid
     )
     with one_line_errors():
         outcome = fit(

@@ -1,8 +1,11 @@
 """Training with Lightning: one process or many, resumable after any interruption to the same result."""
 
 import logging
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -274,6 +277,7 @@ def fit(
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context=context,
+            worker_init_fn=_end_with_parent,
         )
         try:
             trainer.fit(
@@ -303,6 +307,21 @@ def _share(validation: ValidationDataset, trainer: pl.Trainer) -> Subset[Example
     """
     world = trainer.world_size if len(validation) >= trainer.world_size else 1
     return Subset(validation, range(trainer.global_rank % world, len(validation), world))
+
+
+def _end_with_parent(_: int) -> None:
+    """End this loader's worker when the process it works for is killed.
+
+    torch looks for another parent, which a fork server's worker never gets: it would hold its memory for ever.
+    """
+
+    def end() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _kill_other_processes(trainer: pl.Trainer) -> None:
