@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from vocalremix.compute import has_bf16
 from vocalremix.separation import Separator
 
 PROGRAM = """
@@ -51,6 +53,10 @@ with one_line_errors():
 """
 
 
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available(),
+    reason="only oneDNN on x86 can be told to do without bf16",
+)
 @pytest.mark.parametrize(
     "work",
     [
@@ -63,10 +69,16 @@ def test_bf16_on_a_cpu_without_it_is_refused_in_one_line(work: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", REFUSED.format(work)], capture_output=True, text=True, env=os.environ | own
     )
-    if done.returncode == 0 and not torch.backends.mkldnn.is_available():
-        pytest.skip("without oneDNN, every CPU computes bf16")
     assert done.returncode == 2
     assert done.stderr == "error: precision: bf16, but this CPU has no bf16; set it to 32 or auto\n"
+
+
+def test_whether_a_cpu_has_bf16_depends_on_the_cpu_alone() -> None:
+    state, answer = torch.get_rng_state(), has_bf16("cpu")
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert has_bf16("cpu") == answer
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_separator_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,9 +75,12 @@ def has_bf16(accelerator: str) -> bool:
     if accelerator == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs, _ = torch.nn.LSTM(8, 8, bidirectional=True)(torch.zeros(8, 8, 8))
-        outputs.sum().backward()
+        # the caller's random numbers stay as they are, and its modes decide nothing
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+            with torch.autocast("cpu", torch.bfloat16):
+                lstm = torch.nn.LSTM(8, 8, bidirectional=True, device="cpu")
+                outputs, _ = lstm(torch.zeros(8, 8, 8, device="cpu"))
+            outputs.sum().backward()
     except RuntimeError:  # oneDNN has no LSTM in bf16 for a CPU without AVX-512
         return False
     return True
