@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from benchmarks.floor import operations, product_rate
 from benchmarks.race import Row, duration, plain_process, race, without_bf16
-from vocalremix.checkpoint import export_amanteur
-from vocalremix.compute import has_bf16, keep_freed_memory
+from vocalremix.config.params import read_yaml
 from vocalremix.models.bsrnn import BandSplitSeparator
 from vocalremix.models.configs import BSRNNConfig
-from vocalremix.params import read_yaml
+from vocalremix.training.checkpoint import export_amanteur
+from vocalremix.training.devices import has_bf16, keep_freed_memory
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 TOLERANCE = 1e-3

@@ -12,8 +12,9 @@ import pandas as pd
 import soundfile
 
 from benchmarks.race import Row, duration, race
-from vocalremix.audio import SAMPLE_RATE, STEMS, map_pcm16, write_pcm16
-from vocalremix.augment import make_copies
+from vocalremix.audio.writing import map_pcm16, write_pcm16
+from vocalremix.util.values import SAMPLE_RATE, STEMS
+from vocalremix.windows.augment import make_copies
 
 SEMITONES = 2
 STEP = 1 / 32768

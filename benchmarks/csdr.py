@@ -10,9 +10,11 @@ from scipy.ndimage import uniform_filter1d
 
 from benchmarks.floor import copy_rate
 from benchmarks.race import Row, duration, race
-from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read
-from vocalremix.evaluation import score_song
-from vocalremix.metrics import THESIS_FRAMES_S, csdr_frames
+from vocalremix.audio.reading import read
+from vocalremix.audio.waveform import Waveform
+from vocalremix.scoring.evaluation import score_song
+from vocalremix.scoring.metrics import THESIS_FRAMES_S, csdr_frames
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 REAL_SONG = Path(__file__).resolve().parents[2] / "shared/data/everything_is_remixed/test/Francium"
 TOLERANCE_DB = 1e-6

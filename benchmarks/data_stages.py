@@ -25,14 +25,14 @@ def importing() -> Stage:
 
 def checking() -> Stage:
     """Check the whole corpus, as `vocalremix check` does."""
-    from vocalremix.corpus.check import check
+    from vocalremix.check import check
 
     return lambda root: print(check(root / "music"), file=sys.stderr)
 
 
 def indexing() -> Stage:
     """Find the salient windows."""
-    from vocalremix.sad import index_corpus
+    from vocalremix.windows.sad import index_corpus
 
     def index(root: Path) -> None:
         windows = index_corpus(root / "music", "vocals", scratch=root / "scratch" / "index")
@@ -43,7 +43,7 @@ def indexing() -> Stage:
 
 def augmenting() -> Stage:
     """Two copies by Rubber Band and one shift."""
-    from vocalremix.augment import make_copies
+    from vocalremix.windows.augment import make_copies
 
     def augment(root: Path) -> None:
         windows = pd.read_csv(root / "index.csv", dtype={"song": str})

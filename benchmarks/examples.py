@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.floor import copy_rate
 from benchmarks.race import Row, closeness, number, race
-from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
-from vocalremix.dataset import Key, RemixDataset
+from vocalremix.audio.writing import write_pcm16
+from vocalremix.examples.dataset import Key, RemixDataset
 from vocalremix.remix.classic import Classic
 from vocalremix.remix.gain import Gain
 from vocalremix.remix.speech import Speech
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 TARGET = "vocals"
 WINDOW_SAMPLES = 6 * SAMPLE_RATE

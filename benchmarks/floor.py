@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vocalremix.compute import has_bf16
+from vocalremix.training.devices import has_bf16
 
 SIZE = 1024
 TRIES = 20

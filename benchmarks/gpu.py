@@ -12,11 +12,11 @@ import torch
 from benchmarks import bsrnn, separation
 from benchmarks.floor import operations
 from benchmarks.race import Race, Row, duration, number, race
-from vocalremix.audio import SAMPLE_RATE
+from vocalremix.config.params import read_yaml
 from vocalremix.models.bsrnn import BandSplitSeparator
 from vocalremix.models.configs import BSRNNConfig
-from vocalremix.params import read_yaml
 from vocalremix.separation import Separator
+from vocalremix.util.values import SAMPLE_RATE
 
 COMMAND = "empty: no CUDA GPU here; `make bench` on a machine with one fills it"
 # of 20, the textbook's activations in float32 would not fit 80 GB

@@ -44,16 +44,16 @@ from benchmarks.bsrnn import CURVE_TOLERANCE
 from benchmarks.page import cpu, line
 from benchmarks.race import number
 from benchmarks.separation import fresh_model
-from vocalremix.audio import SAMPLE_RATE
-from vocalremix.checkpoint import import_amanteur
-from vocalremix.compute import Devices, choose_devices
-from vocalremix.dataset import RemixDataset
-from vocalremix.errors import InputError, one_line_errors
+from vocalremix.config.params import Common, Compute, Phase
+from vocalremix.examples.dataset import RemixDataset
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
-from vocalremix.params import Common, Compute, Phase
 from vocalremix.separation import CHUNK_SAMPLES, Separator
-from vocalremix.training import MONITOR, Row, fit
+from vocalremix.training.checkpoint import import_amanteur
+from vocalremix.training.devices import Devices, choose_devices
+from vocalremix.training.loop import MONITOR, Row, fit
+from vocalremix.util.errors import InputError, one_line_errors
+from vocalremix.util.values import SAMPLE_RATE
 
 ROOT = Path(__file__).resolve().parents[1]
 # a check that would begin later than LAST_START_S could not end in time

@@ -67,7 +67,7 @@ def race(textbook: Callable[[], object], ours: Callable[[], object], budget_s: f
 def plain_process(make: Callable[..., Callable[[], object]], *arguments: object) -> Iterator[Callable[[], None]]:
     """What `make(*arguments)` returns, to be called in a process of its own, in which it was called once.
 
-    There, freed memory goes back to the system as usual (`vocalremix.compute.keep_freed_memory`).
+    There, freed memory goes back to the system as usual (`vocalremix.training.devices.keep_freed_memory`).
     """
     state = torch.get_num_threads(), make, arguments
     with ProcessPoolExecutor(1, get_context("spawn"), _prepare, state) as process:

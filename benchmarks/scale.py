@@ -22,8 +22,8 @@ from tqdm import tqdm
 from benchmarks.data_stages import STAGES
 from benchmarks.page import line, machine, write
 from benchmarks.race import duration, number
-from vocalremix.audio import SAMPLE_RATE, STEMS
 from vocalremix.report.figures import COLORS, STYLE, WIDTH_IN
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scale.md"

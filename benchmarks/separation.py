@@ -17,17 +17,18 @@ import torch
 from benchmarks.floor import operations, product_rate
 from benchmarks.page import line
 from benchmarks.race import Row, closeness, duration, number, plain_process, race, without_bf16
-from vocalremix import checkpoint
-from vocalremix.audio import SAMPLE_RATE, Waveform
-from vocalremix.compute import has_bf16
+from vocalremix.audio.waveform import Waveform
+from vocalremix.config.params import read_yaml
 from vocalremix.corpus.demo.song import plan_song
 from vocalremix.corpus.demo.stems import make_stems
-from vocalremix.metrics import usdr
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
-from vocalremix.params import read_yaml
+from vocalremix.scoring.metrics import usdr
 from vocalremix.separation import CHUNK_SAMPLES, Separator
+from vocalremix.training import checkpoint
+from vocalremix.training.devices import has_bf16
+from vocalremix.util.values import SAMPLE_RATE
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = ROOT / "data/demo/runs/train_full"

@@ -19,9 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.page import line, write
-from vocalremix.effects import Effect, adjust, paired_effect, song_interval
-from vocalremix.params import Cell
+from vocalremix.config.params import Cell
 from vocalremix.report.figures import BLUE, GREY, STYLE, VERMILION, WIDTH_IN
+from vocalremix.statistics.effects import Effect, adjust, paired_effect, song_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "study-small.md"

@@ -2,8 +2,8 @@
 
 from layout import stage
 
-from vocalremix.augment import make_copies
-from vocalremix.windows import read_windows
+from vocalremix.windows.augment import make_copies
+from vocalremix.windows.table import read_windows
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from layout import HOME, Layout, at_home, stage
 
+from vocalremix.config.params import DemoMusic, ExcerptsMusic, FolderMusic, MusdbMusic
 from vocalremix.corpus.demo import make_music
 from vocalremix.corpus.folder import import_folder
 from vocalremix.corpus.moisesdb import find_songs, import_songs
 from vocalremix.corpus.musdb import import_musdb, obtain_excerpts, obtain_musdb
-from vocalremix.files import publish
-from vocalremix.params import DemoMusic, ExcerptsMusic, FolderMusic, MusdbMusic
+from vocalremix.util.files import publish
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from layout import HOME, at_home, stage
 
+from vocalremix.config.params import DemoSpeech
 from vocalremix.corpus.demo import make_speech
 from vocalremix.corpus.librispeech import obtain_librispeech, write_listing
-from vocalremix.params import DemoSpeech
 
 
 def main() -> None:

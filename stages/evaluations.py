@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 from layout import HOME, Layout
 
-from vocalremix import checkpoint
-from vocalremix.audio import read
-from vocalremix.compute import choose_threads, keep_freed_memory
-from vocalremix.evaluation import evaluate, median_excerpt, song_metrics, window_metrics
+from vocalremix.audio.reading import read
+from vocalremix.audio.spectrogram import save_spectrogram
+from vocalremix.scoring.evaluation import evaluate, median_excerpt, song_metrics, window_metrics
 from vocalremix.separation import Separator
-from vocalremix.spectrogram import save_spectrogram
-from vocalremix.tracking import Store, add_scores, open_store
-from vocalremix.windows import read_windows
+from vocalremix.tracking.store import Store, add_scores, open_store
+from vocalremix.training import checkpoint
+from vocalremix.training.devices import choose_threads, keep_freed_memory
+from vocalremix.windows.table import read_windows
 
 
 def on_test_songs(layout: Layout, name: str) -> None:

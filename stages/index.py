@@ -2,9 +2,9 @@
 
 from layout import stage
 
-from vocalremix.corpus.check import refuse_faults
-from vocalremix.files import publish
-from vocalremix.sad import index_corpus
+from vocalremix.check import refuse_faults
+from vocalremix.util.files import publish
+from vocalremix.windows.sad import index_corpus
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from layout import at_home, stage
 from trainings import run, take_over
 
-from vocalremix.experiment import Recipe, thesis_remixes
+from vocalremix.training.recipe import Recipe, thesis_remixes
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 
-from vocalremix.errors import one_line_errors
-from vocalremix.params import AXES, Cell, Settings, load, read_yaml
+from vocalremix.config.params import AXES, Cell, Settings, load, read_yaml
+from vocalremix.util.errors import one_line_errors
 
 # To look for garbage among what torch, Lightning and MLflow bring with them takes a second while they are imported, and
 # another one at the end of the program; `stage` begins to look. A loader's worker never gets there.

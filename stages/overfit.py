@@ -3,7 +3,7 @@
 from layout import stage
 from trainings import run
 
-from vocalremix.experiment import Recipe, thesis_remixes
+from vocalremix.training.recipe import Recipe, thesis_remixes
 
 
 def main() -> None:

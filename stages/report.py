@@ -2,9 +2,9 @@
 
 from layout import HOME, provenance, stage
 
-from vocalremix import checkpoint
 from vocalremix.report import write_report
-from vocalremix.tracking import add_report, open_store
+from vocalremix.tracking.store import add_report, open_store
+from vocalremix.training import checkpoint
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from layout import at_home, stage
 
+from vocalremix.config.params import DemoSpeech
 from vocalremix.corpus.librispeech import resample_corpus
-from vocalremix.params import DemoSpeech
 
 
 def main() -> None:

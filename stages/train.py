@@ -3,8 +3,8 @@
 from layout import stage
 from trainings import run
 
-from vocalremix.experiment import Recipe, thesis_remixes
 from vocalremix.remix.policies import changed
+from vocalremix.training.recipe import Recipe, thesis_remixes
 
 
 def main() -> None:

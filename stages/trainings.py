@@ -4,9 +4,10 @@ from pathlib import Path
 
 from layout import HOME, Layout, data_digests, provenance
 
-from vocalremix.compute import choose_devices, keep_freed_memory
-from vocalremix.experiment import Data, Recipe, import_initial, train
-from vocalremix.tracking import open_store
+from vocalremix.tracking.store import open_store
+from vocalremix.training.devices import choose_devices, keep_freed_memory
+from vocalremix.training.recipe import Data, Recipe
+from vocalremix.training.run import import_initial, train
 
 
 def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = False) -> None:

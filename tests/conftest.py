@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vocalremix.compute import has_bf16
+from vocalremix.training.devices import has_bf16
 
 # tests run side by side, and threads that wait for one another in turns are slower than none
 torch.set_num_threads(1)

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from vocalremix.archive import obtain
-from vocalremix.download import Patience
-from vocalremix.errors import InputError
+from vocalremix.corpus.archive import obtain
+from vocalremix.corpus.download import Patience
+from vocalremix.util.errors import InputError
 
 HURRY = Patience(
     attempts=8,

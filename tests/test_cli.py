@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
-from vocalremix import checkpoint
 from vocalremix.cli import main
-from vocalremix.comparison import OUTPUTS
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
+from vocalremix.report.comparison import OUTPUTS
+from vocalremix.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -343,7 +343,7 @@ def test_check_names_what_is_wrong(
     def refuse(root: Path) -> None:
         raise PermissionError(13, "Permission denied", "songs/test")
 
-    monkeypatch.setattr("vocalremix.corpus.check.find_songs", refuse)
+    monkeypatch.setattr("vocalremix.check.find_songs", refuse)
     assert "songs/test: cannot be read (Permission denied)" in one_line(capsys, "check", "songs")
 
 

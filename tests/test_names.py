@@ -17,13 +17,14 @@ import pytest
 import soundfile
 import torch
 
-from vocalremix import files, separation
-from vocalremix.archive import obtain
+from vocalremix import separation
 from vocalremix.cli import main
+from vocalremix.corpus.archive import obtain
 from vocalremix.corpus.folder import import_folder
 from vocalremix.corpus.librispeech import write_listing
-from vocalremix.errors import InputError
-from vocalremix.files import publish, require_part
+from vocalremix.util import files
+from vocalremix.util.errors import InputError
+from vocalremix.util.files import publish, require_part
 
 STEMS = ("vocals", "drums", "bass", "other")
 PARTS = [
@@ -47,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         separation.Separator, "from_checkpoint", classmethod(lambda cls, path, **_: cls(Half(), hop_s=0.005))
     )
-    monkeypatch.setattr("vocalremix.compute.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("vocalremix.training.devices.keep_freed_memory", lambda: None)
 
 
 def odd_names(n: int, seed: int = 0) -> Iterator[str]:
@@ -266,7 +267,7 @@ def test_of_two_commands_that_write_one_folder_the_first_wins_whole(
         where = "vocalremix.separation.separate_file"
         before, after = ["separate"], ["B/vocals.wav", "-o", "out", "--checkpoint", "c"]
     else:
-        where = "vocalremix.comparison.write_comparison"
+        where = "vocalremix.report.comparison.write_comparison"
         before, after = ["compare", "y"], ["--songs", "songs", "-o", "out/vocals"]
     original = resolve_name(where)
     made: list[dict[str, bytes | None]] = []

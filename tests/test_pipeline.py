@@ -21,8 +21,8 @@ import soundfile
 import yaml
 from study import CELL, MICRO, ROOT, Study, check_out, stages_run
 
-from vocalremix.audio import write_pcm16
-from vocalremix.params import load
+from vocalremix.audio.writing import write_pcm16
+from vocalremix.config.params import load
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODEL = yaml.safe_load(MICRO.read_text())["model"]

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from vocalremix.compute import choose_device
-from vocalremix.errors import InputError
-from vocalremix.metrics import usdr
+from vocalremix.scoring.metrics import usdr
 from vocalremix.separation import Separator, separate_recording
+from vocalremix.training.devices import choose_device
+from vocalremix.util.errors import InputError
 
 Array = npt.NDArray[np.float32]
 

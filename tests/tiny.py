@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vocalremix import training
-from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
-from vocalremix.compute import choose_devices
-from vocalremix.dataset import EpochSampler, RemixDataset, ValidationDataset
-from vocalremix.errors import one_line_errors
+from vocalremix.audio.writing import write_pcm16
+from vocalremix.config.params import Common, Compute, Phase
+from vocalremix.examples.dataset import RemixDataset, ValidationDataset
+from vocalremix.examples.sampler import EpochSampler
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
-from vocalremix.params import Common, Compute, Phase
 from vocalremix.remix.classic import Classic
 from vocalremix.remix.gain import Gain
-from vocalremix.training import fit
+from vocalremix.training import loop
+from vocalremix.training.devices import choose_devices
+from vocalremix.training.loop import fit
+from vocalremix.util.errors import one_line_errors
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 CONFIG = BSRNNConfig(
     flavour="paper",
@@ -83,7 +85,7 @@ def new_model() -> SeparationModel:
 
 def use_sgd() -> None:
     """Train by SGD from now on: Adam blows the rounding of gradients next to zero up to whole steps."""
-    training.Adam = torch.optim.SGD  # type: ignore[misc, assignment]
+    loop.Adam = torch.optim.SGD  # type: ignore[misc, assignment]
 
 
 def weights(model: torch.nn.Module) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vocalremix.errors import InputError, one_line_errors
+from vocalremix.util.errors import InputError, one_line_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,10 +66,10 @@ def _separator_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _separate(options: argparse.Namespace) -> None:
-    from vocalremix.audio import read_header
-    from vocalremix.compute import keep_freed_memory
-    from vocalremix.files import publish
+    from vocalremix.audio.reading import read_header
     from vocalremix.separation import Separator, separate_file
+    from vocalremix.training.devices import keep_freed_memory
+    from vocalremix.util.files import publish
 
     keep_freed_memory()
     read_header(options.song)
@@ -90,7 +90,7 @@ def _separate(options: argparse.Namespace) -> None:
 
 def _name_of_song(song: Path) -> str:
     """The file's name without its suffix, or its folder's where it is called mixture; see also `require_part`."""
-    from vocalremix.files import require_part
+    from vocalremix.util.files import require_part
 
     song = Path(os.path.abspath(song))  # a link's own folder has the song's name
     name = song.parent.name if song.stem == "mixture" else song.stem
@@ -146,9 +146,9 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from vocalremix.comparison import OUTPUTS, compare, describe, write_comparison
-    from vocalremix.compute import keep_freed_memory
-    from vocalremix.files import publish
+    from vocalremix.report.comparison import OUTPUTS, compare, describe, write_comparison
+    from vocalremix.training.devices import keep_freed_memory
+    from vocalremix.util.files import publish
 
     keep_freed_memory()
     _refuse_to_replace(options.output, OUTPUTS)
@@ -175,7 +175,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _music_here() -> Path:
     """The songs of the study in the current folder."""
-    from vocalremix.params import load
+    from vocalremix.config.params import load
 
     if not Path("params.yaml").is_file():
         raise InputError("no params.yaml here that would say which songs; name their folder with --songs")
@@ -206,8 +206,8 @@ def _add_check(commands: Any) -> None:
 def _check(options: argparse.Namespace) -> None:
     import json
 
-    from vocalremix.corpus.check import check, check_quick
-    from vocalremix.files import publish
+    from vocalremix.check import check, check_quick
+    from vocalremix.util.files import publish
 
     if options.json and options.json.is_dir():
         raise InputError(f"{options.json}: is a folder; name a file with --json")
@@ -232,7 +232,7 @@ def _add_params(commands: Any) -> None:
 
 
 def _params(options: argparse.Namespace) -> None:
-    from vocalremix.params import load
+    from vocalremix.config.params import load
 
     print(f"params.yaml and profiles/{load(options.folder).params.profile}.yaml are valid")
 

@@ -11,22 +11,13 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from vocalremix import checkpoint
-from vocalremix.audio import (
-    SAMPLE_RATE,
-    WAV_BYTES,
-    Header,
-    Waveform,
-    create,
-    read_blocks,
-    read_header,
-    refuse_non_finite,
-    refuse_surround,
-    resample_blocks,
-    to_stereo,
-)
-from vocalremix.compute import choose_device, refuse_missing_bf16
-from vocalremix.errors import InputError
+from vocalremix.audio.reading import WAV_BYTES, Header, read_blocks, read_header, refuse_non_finite
+from vocalremix.audio.waveform import Waveform, refuse_surround, resample_blocks, to_stereo
+from vocalremix.audio.writing import create
+from vocalremix.training import checkpoint
+from vocalremix.training.devices import choose_device, refuse_missing_bf16
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import SAMPLE_RATE
 
 BLOCK_SAMPLES = 1 << 20
 # The ends of a chunk, where the model has heard one side only, are faded, and no more: Hann windows, which fade all of
@@ -92,7 +83,7 @@ class Separator:
 
     @classmethod
     def from_checkpoint(cls, path: Path | str, **options: Any) -> Self:
-        """A separator for a checkpoint of vocalremix.checkpoint.save; `options` are those of the constructor.
+        """A separator for a checkpoint of vocalremix.training.checkpoint.save; `options` are those of the constructor.
 
         Raises InputError where the checkpoint cannot be loaded.
         """

@@ -13,7 +13,7 @@ from vocalremix.corpus.demo.speech import speaker
 from vocalremix.corpus.demo.stems import sung_pitch
 from vocalremix.corpus.demo.synthesis import bin_frequencies_hz, plucked, sawtooth, time_varying_filter
 from vocalremix.corpus.demo.voice import Syllable, Voice, n_frames, utter
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
 
 RATE = 44100
 DURATION_S = 18.0

@@ -16,9 +16,9 @@ from test_librispeech import flac
 from test_moisesdb import write_song
 from test_musdb import musdb18hq
 
+from vocalremix.config.params import load
 from vocalremix.corpus import songs
-from vocalremix.errors import InputError
-from vocalremix.params import load
+from vocalremix.util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalremix.audio import STEMS, map_pcm16, resample
+from vocalremix.audio.waveform import resample
+from vocalremix.audio.writing import map_pcm16
 from vocalremix.corpus import songs
 from vocalremix.corpus.folder import import_folder
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import STEMS
 
 
 def write_song(folder: Path, suffix="wav", n_samples=4000, sample_rate=44100, channels=2, seed=0, **format):

@@ -10,10 +10,10 @@ import soundfile
 from hostile import serving, tarred, tree
 from scipy.signal import resample_poly
 
-from vocalremix import audio
-from vocalremix.audio import map_pcm16
+from vocalremix.audio import writing
+from vocalremix.audio.writing import map_pcm16
 from vocalremix.corpus.librispeech import obtain_librispeech, resample_corpus, utterances, write_listing
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
 
 
 def write(path, seconds=0.5, sample_rate=16000, channels=1, peak=0.5, seed=0):
@@ -63,7 +63,7 @@ def test_a_speaker_may_pass_the_4_gib_of_wav(tmp_path, monkeypatch):
     write(tmp_path / "source" / "cy" / "a.wav")
     command = ["ffmpeg", "-v", "error", "-i", tmp_path / "source" / "cy" / "a.wav", "-q:a", "0", "-write_xing", "0"]
     subprocess.run([*command, tmp_path / "source" / "cy" / "length_untold.mp3"], check=True)
-    monkeypatch.setattr(audio, "WAV_BYTES", 2 * 22050)
+    monkeypatch.setattr(writing, "WAV_BYTES", 2 * 22050)
     resample_corpus(tmp_path / "source", tmp_path / "speech", scratch=tmp_path / "scratch", jobs=1)
     formats = {path.stem: soundfile.info(path).format for path in (tmp_path / "speech").glob("*.wav")}
     assert formats == {"ann": "RF64", "bob": "WAV", "cy": "RF64"}

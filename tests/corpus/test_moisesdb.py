@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalremix.audio import STEMS, map_pcm16
+from vocalremix.audio.writing import map_pcm16
 from vocalremix.corpus import songs
 from vocalremix.corpus.moisesdb import STEM_OF, find_songs, import_songs
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import STEMS
 
 # as published in moisesdb/defaults.py, each of its 11 stems with a level of its own
 LEVELS = {name: 0.01 * (number + 1) for number, name in enumerate(STEM_OF)}

@@ -12,11 +12,12 @@ import soundfile
 import yaml
 from hostile import serving, tree, zipped
 
-from vocalremix import lock
-from vocalremix.audio import STEMS, map_pcm16
+from vocalremix.audio.writing import map_pcm16
 from vocalremix.corpus import songs
 from vocalremix.corpus.musdb import import_musdb, obtain_excerpts, obtain_musdb
-from vocalremix.errors import InputError
+from vocalremix.util import lock
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import STEMS
 
 ROOT = Path(__file__).resolve().parents[2]
 

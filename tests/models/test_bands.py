@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocalremix.errors import InputError
 from vocalremix.models.bands import PAPER_TABLES, band_edges
+from vocalremix.util.errors import InputError
 
 
 def test_v7_matches_the_golden_edges(golden: Path) -> None:

@@ -16,12 +16,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vocalremix
-from vocalremix.checkpoint import export_amanteur
-from vocalremix.errors import InputError
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.bsrnn import BandSplitRNN, SequenceRNN
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build
+from vocalremix.training.checkpoint import export_amanteur
+from vocalremix.util.errors import InputError
 
 WIDTHS = (3, 5, 3, 4, 5, 3, 10)  # equal widths lie apart, and two stand alone
 FRAMES = 9

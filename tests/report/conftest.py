@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fake_study import PROVENANCE, FakeStudy
 
-from vocalremix.params import load
+from vocalremix.config.params import load
 from vocalremix.report import write_report
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, write_pcm16
-from vocalremix.evaluation import WINDOW_METRICS
-from vocalremix.metrics import AVERAGES
-from vocalremix.params import Cell, Settings, Sweep
+from vocalremix.audio.writing import write_pcm16
+from vocalremix.config.params import Cell, Settings, Sweep
+from vocalremix.scoring.evaluation import WINDOW_METRICS
+from vocalremix.scoring.metrics import AVERAGES
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 SONGS = ("Al James - Schoolboy Facination With Friends", "NA", "Öde", "Zeno $\\foo$ #1 & <50 %>")
 WINDOWS_PER_SONG = 6

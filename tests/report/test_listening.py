@@ -16,7 +16,7 @@ from browser import browser as browser
 from browser import quiet_page
 from playwright.sync_api import Browser, Page, expect
 
-from vocalremix.audio import SAMPLE_RATE, Waveform
+from vocalremix.audio.waveform import Waveform
 from vocalremix.report.listening import (
     Excerpt,
     Track,
@@ -26,6 +26,7 @@ from vocalremix.report.listening import (
     matched_gains,
     write_listening,
 )
+from vocalremix.util.values import SAMPLE_RATE
 
 DURATION_S = 2.0
 HEARD_SAMPLES = 8192

@@ -12,16 +12,8 @@ from fake_study import SONGS, FakeStudy
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from vocalremix.params import AXES, Cell
-from vocalremix.report.questions import (
-    FINAL,
-    FINE_TUNING,
-    INTERACTION,
-    SETTING_BY_SETTING,
-    THRESHOLD,
-    Question,
-    ask,
-)
+from vocalremix.config.params import AXES, Cell
+from vocalremix.report.questions import FINAL, FINE_TUNING, INTERACTION, SETTING_BY_SETTING, THRESHOLD, Question, ask
 from vocalremix.report.study import METRICS, USDR, read_study
 from vocalremix.report.summary import verdicts
 from vocalremix.report.tables import all_tables

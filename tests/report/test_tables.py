@@ -13,13 +13,13 @@ import pytest
 from fake_study import PROVENANCE, SONGS, WINDOWS_PER_SONG, FakeStudy
 from scipy import stats
 
-from vocalremix.errors import InputError
-from vocalremix.params import Cell
+from vocalremix.config.params import Cell
 from vocalremix.report import write_report
 from vocalremix.report.published import N_WINDOWS, PUBLISHED
 from vocalremix.report.study import read_study
 from vocalremix.report.table import Table
 from vocalremix.report.tables import all_tables
+from vocalremix.util.errors import InputError
 
 COLUMNS = {"cSDR": "csdr_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}
 SONG_COLUMNS = {"cSDR": "csdr_thesis_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vocalremix.audio import STEMS, map_pcm16
-from vocalremix.errors import InputError
+from vocalremix.audio.writing import map_pcm16
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import STEMS
 
 PARTS = ("train", "valid", "test")
 

@@ -11,22 +11,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from vocalremix.audio import (
-    SAMPLE_RATE,
-    STEMS,
-    Waveform,
-    map_pcm16,
-    read,
-    read_header,
-    refuse_surround,
-    resample,
-    resampled_length,
-    to_stereo,
-    write_pcm16,
-)
+from vocalremix.audio.reading import read, read_header
+from vocalremix.audio.waveform import Waveform, refuse_surround, resample, resampled_length, to_stereo
+from vocalremix.audio.writing import map_pcm16, write_pcm16
 from vocalremix.corpus import AUDIO_SUFFIXES, PARTS, equal_length, readable, refuse_doubles, song_folders, spelled
-from vocalremix.errors import InputError
-from vocalremix.files import link_or_copy, publish
+from vocalremix.util.errors import InputError
+from vocalremix.util.files import link_or_copy, publish
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 # A lossless mixture stays below -60 dB, a lossy one near -30 dB; a mixture one dB louder than the sum makes -18 dB.
 MIXTURE_TOLERANCE_DB = -25.0

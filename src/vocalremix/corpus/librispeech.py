@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from vocalremix.archive import obtain
-from vocalremix.audio import SAMPLE_RATE, create_pcm16, plain_name, read, read_header, resample, resampled_length
+from vocalremix.audio.reading import plain_name, read, read_header
+from vocalremix.audio.waveform import resample, resampled_length
+from vocalremix.audio.writing import create_pcm16
 from vocalremix.corpus import AUDIO_SUFFIXES, readable
-from vocalremix.errors import InputError
-from vocalremix.files import link_or_copy, publish
-from vocalremix.imports import deciding_files
-from vocalremix.pieces import Piece, made
+from vocalremix.corpus.archive import obtain
+from vocalremix.util.errors import InputError
+from vocalremix.util.files import link_or_copy, publish
+from vocalremix.util.imports import deciding_files
+from vocalremix.util.pieces import Piece, made
+from vocalremix.util.values import SAMPLE_RATE
 
 # 16 kHz FLAC against what it is packed in (nothing is gained), and against 44.1 kHz PCM16
 UNPACKED_SIZE = 1.1

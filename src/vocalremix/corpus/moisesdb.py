@@ -9,9 +9,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform, read, resample, to_stereo, write_pcm16
+from vocalremix.audio.reading import read
+from vocalremix.audio.waveform import Waveform, resample, to_stereo
+from vocalremix.audio.writing import write_pcm16
 from vocalremix.corpus.folder import full_scale_gain, warn_of_gain
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 # The 11 top-level stems of `taxonomy` and their grouping `mix_4_stems` in moisesdb/defaults.py of
 # github.com/moises-ai/moises-db, where percussion is other.

@@ -9,13 +9,14 @@ from typing import Any
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from vocalremix.archive import has_data, obtain
-from vocalremix.audio import STEMS, map_pcm16, write_pcm16
+from vocalremix.audio.writing import map_pcm16, write_pcm16
 from vocalremix.corpus import equal_length, songs
+from vocalremix.corpus.archive import has_data, obtain
 from vocalremix.corpus.folder import assign_parts, import_folder
-from vocalremix.errors import InputError
-from vocalremix.files import publish
-from vocalremix.lock import only_one
+from vocalremix.util.errors import InputError
+from vocalremix.util.files import publish
+from vocalremix.util.lock import only_one
+from vocalremix.util.values import STEMS
 
 # MUSDB18-HQ's 10 hours, five stereo files a song, come from 22.7 GB; a copy is made of four stems of 100 songs of 150
 UNPACKED_SIZE = 1.5

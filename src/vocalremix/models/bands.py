@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil
 from types import MappingProxyType
 
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
 
 BandTable = Sequence[tuple[float, float]]
 """Rows of (limit_hz, width_hz): bands of that width up to that limit; one last band takes what is left."""

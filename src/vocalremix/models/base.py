@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from vocalremix.errors import InputError
 from vocalremix.models.configs import ModelConfig
+from vocalremix.util.errors import InputError
 
 
 class SeparationModel(nn.Module, ABC):

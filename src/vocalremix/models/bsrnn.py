@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from vocalremix.losses import spectrogram_and_waveform_l1
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig, Flavour
+from vocalremix.models.losses import spectrogram_and_waveform_l1
 
 EPS = 1e-5
 # oneDNN takes the sequences of a bf16 LSTM in equal blocks of this many at most. Where their number leaves it with odd

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from vocalremix.errors import InputError
 from vocalremix.models.bands import PAPER_TABLES, band_edges
+from vocalremix.util.errors import InputError
 
 Flavour = Literal["amanteur", "paper"]
 

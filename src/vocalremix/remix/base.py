@@ -1,17 +1,15 @@
 """What a remix is: a decision drawn for each example, and what the decision does to the example."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from vocalremix.errors import InputError
-from vocalremix.values import Probability, Section, Target
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import Probability, Section
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
-
-STEMS: tuple[str, ...] = get_args(Target)
 
 
 class Source(NamedTuple):

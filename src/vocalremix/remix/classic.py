@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from vocalremix.remix.base import STEMS, Material, Remix, Source, Sources
+from vocalremix.remix.base import Material, Remix, Source, Sources
+from vocalremix.util.values import STEMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vocalremix.remix.base import Material, Remix
-from vocalremix.values import Range
+from vocalremix.util.values import Range
 
 if TYPE_CHECKING:
     import numpy as np

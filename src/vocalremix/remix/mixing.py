@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from vocalremix.values import TargetScaling
+from vocalremix.util.values import TargetScaling
 
 
 def peak(waveform: Tensor) -> float:

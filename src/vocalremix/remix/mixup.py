@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from vocalremix.remix.base import STEMS, Material, Remix, Source, Sources
-from vocalremix.values import Probability
+from vocalremix.remix.base import Material, Remix, Source, Sources
+from vocalremix.util.values import STEMS, Probability
 
 if TYPE_CHECKING:
     import numpy as np

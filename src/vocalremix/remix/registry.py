@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vocalremix.remix.base import Remix
-from vocalremix.values import Section
+from vocalremix.util.values import Section
 
 NOT_REMIXES = {"__init__", "base", "mixing", "policies", "registry"}
 REMIXES: dict[str, type[Remix]] = {

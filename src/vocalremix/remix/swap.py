@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from vocalremix.remix.base import STEMS, Material, Remix, Sources
-from vocalremix.values import Probability
+from vocalremix.remix.base import Material, Remix, Sources
+from vocalremix.util.values import STEMS, Probability
 
 if TYPE_CHECKING:
     import numpy as np

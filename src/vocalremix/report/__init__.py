@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from vocalremix.files import publish
-from vocalremix.params import Settings
+from vocalremix.config.params import Settings
 from vocalremix.report import summary
 from vocalremix.report.excerpts import choose_excerpts
 from vocalremix.report.figures import draw_all
@@ -14,6 +13,7 @@ from vocalremix.report.page import LISTENING, study_page
 from vocalremix.report.questions import ask, effects_table
 from vocalremix.report.study import read_study
 from vocalremix.report.tables import all_tables
+from vocalremix.util.files import publish
 
 
 def write_report(
@@ -26,7 +26,7 @@ def write_report(
     """Compare all runs of a study in the thesis's tables and figures, and say what they support.
 
     `data` holds `music` and `runs/<name>` with each training's checkpoint and history, `scores` a folder per run as
-    vocalremix.evaluation writes it. `provenance` names the code the study was made with (`git.commit`,
+    vocalremix.scoring.evaluation writes it. `provenance` names the code the study was made with (`git.commit`,
     `dvc.experiment`, …). Appear in `destination`, all of them or none:
     - `index.html`, `listening/`: the page and what it plays;
     - `tables/*.md`, `tables/*.csv`: thesis tables 5.1 to 5.6, the sweep, an overview by protocol, all effects, costs;

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import soundfile
 
-from vocalremix.audio import SAMPLE_RATE, Waveform
+from vocalremix.audio.waveform import Waveform
+from vocalremix.config.params import shown
 from vocalremix.corpus import songs
-from vocalremix.errors import InputError
-from vocalremix.evaluation import read_mixture_and_target
-from vocalremix.params import shown
 from vocalremix.report.listening import Excerpt, Track
 from vocalremix.report.study import USDR, Scores, Study
+from vocalremix.scoring.evaluation import read_mixture_and_target
+from vocalremix.util.errors import InputError
+from vocalremix.util.values import SAMPLE_RATE
 
 
 def songs_by_gain(gains_db: "pd.Series[float]") -> dict[Any, str]:

@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vocalremix.effects import song_interval
-from vocalremix.params import Cell, shown
+from vocalremix.config.params import Cell, shown
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
+from vocalremix.statistics.effects import song_interval
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -246,8 +246,8 @@ def _sweep_line(
 def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Figure:
     """One system against another, one line of paired points per song.
 
-    `before` and `after` are indexed by part and song and have the columns of vocalremix.metrics.song_scores; `names`
-    are what the two systems are called.
+    `before` and `after` are indexed by part and song and have the columns of `scoring.metrics.song_scores`; `names` are
+    what the two systems are called.
     """
     order = after[USDR.of_song].sort_values(na_position="first").index
     figure = _figure(1.5 + 0.28 * max(len(order), 4) if len(order) < 16 else 1.5 + 0.17 * len(order))

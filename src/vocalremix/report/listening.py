@@ -13,8 +13,9 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vocalremix.audio import SAMPLE_RATE, Waveform
-from vocalremix.spectrogram import HIGHEST_HZ, LOWEST_HZ, peak, save_spectrogram
+from vocalremix.audio.spectrogram import HIGHEST_HZ, LOWEST_HZ, peak, save_spectrogram
+from vocalremix.audio.waveform import Waveform
+from vocalremix.util.values import SAMPLE_RATE
 
 STEPS = 32768
 # a track that needs more is next to silent, and its noise is nothing to listen to

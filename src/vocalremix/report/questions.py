@@ -7,23 +7,19 @@ from operator import add
 
 import pandas as pd
 
-from vocalremix.effects import (
+from vocalremix.config.params import AXES, ONE_DRAW, Cell, Value, shown
+from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
+from vocalremix.report.table import Row, Table
+from vocalremix.report.wording import Verdict, evidence, size, verdict, what_is_known
+from vocalremix.statistics import THRESHOLD_DB
+from vocalremix.statistics.effects import (
     FEWEST_SONGS_TO_DRAW,
     FEWEST_SONGS_TO_PLAN,
     RELEVANT_DB,
     Effect,
-    Verdict,
     adjust,
-    evidence,
     paired_effect,
-    size,
-    verdict,
-    what_is_known,
 )
-from vocalremix.params import AXES, ONE_DRAW, Cell, Value, shown
-from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
-from vocalremix.report.table import Row, Table
-from vocalremix.statistics import THRESHOLD_DB
 
 HEADLINE = USDR
 SETTINGS = [name for name, axis in AXES.items() if axis.question]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vocalremix.checkpoint import read_metadata
-from vocalremix.errors import InputError
-from vocalremix.params import Cell, Settings
+from vocalremix.config.params import Cell, Settings
+from vocalremix.training.checkpoint import read_metadata
+from vocalremix.util.errors import InputError
 
 
 class Metric(NamedTuple):

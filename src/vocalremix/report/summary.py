@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from vocalremix.params import Value
+from vocalremix.config.params import Value
 from vocalremix.report.questions import Question
 from vocalremix.report.study import METRICS, USDR, Scores, Study
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vocalremix.params import AXES
+from vocalremix.config.params import AXES
 
 Value = str | int | float | None
 Row = Mapping[str, Value]

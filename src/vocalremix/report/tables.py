@@ -5,13 +5,13 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 
-from vocalremix.effects import FEWEST_SONGS_TO_DRAW, paired_effect
-from vocalremix.metrics import AVERAGES, aggregate
-from vocalremix.params import Cell, shown
+from vocalremix.config.params import Cell, shown
 from vocalremix.report.published import N_SONGS, N_WINDOWS, PUBLISHED
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study, mean_valid_db
 from vocalremix.report.table import Row, Table, Value
+from vocalremix.scoring.metrics import AVERAGES, aggregate
 from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test
+from vocalremix.statistics.effects import FEWEST_SONGS_TO_DRAW, paired_effect
 
 OURS, THESIS = "this run", "thesis"
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
 
 CONFIDENCE = 0.95
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from vocalremix.errors import InputError
 from vocalremix.statistics.seeds import MeanSquares
+from vocalremix.util.errors import InputError
 
 MOST = 10**7
 """More songs or seeds than anybody has: what they cannot show, no number can."""

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from vocalremix.errors import InputError
 from vocalremix.statistics.intervals import CONFIDENCE, ConfidenceInterval, Float64, enough, p_of_draws, ratio
+from vocalremix.util.errors import InputError
 
 THRESHOLD_DB = 10 * math.log10(5)
 

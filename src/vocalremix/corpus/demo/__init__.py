@@ -9,12 +9,12 @@ import soundfile
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from vocalremix.audio import write_pcm16
+from vocalremix.audio.writing import write_pcm16
 from vocalremix.corpus.demo.song import plan_song
 from vocalremix.corpus.demo.speech import SPEECH_RATE, speaker, utterance
 from vocalremix.corpus.demo.stems import make_stems
-from vocalremix.errors import InputError
-from vocalremix.files import publish
+from vocalremix.util.errors import InputError
+from vocalremix.util.files import publish
 
 MIN_DURATION_S = 6.0
 MAX_DURATION_S = 600.0

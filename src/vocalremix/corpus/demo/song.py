@@ -6,7 +6,7 @@ import numpy as np
 
 from vocalremix.corpus.demo.synthesis import midi_to_hz
 from vocalremix.corpus.demo.voice import Voice
-from vocalremix.errors import InputError
+from vocalremix.util.errors import InputError
 
 MODES = {
     "major": (0, 2, 4, 5, 7, 9, 11),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from vocalremix.audio import SAMPLE_RATE, STEMS, Waveform
+from vocalremix.audio.waveform import Waveform
 from vocalremix.corpus.demo.song import Note, SongPlan, melody
 from vocalremix.corpus.demo.synthesis import (
     CONTROL_RATE,
@@ -27,6 +27,7 @@ from vocalremix.corpus.demo.synthesis import (
     to_samples,
 )
 from vocalremix.corpus.demo.voice import ONSETS, VOWELS_HZ, Syllable, n_frames, resonance, utter
+from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 PEAK = 0.9
 BODY_HZ = (290.0, 470.0, 1100.0, 2600.0)

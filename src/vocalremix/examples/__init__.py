@@ -1,0 +1,1 @@
+"""Windows and remixes become training examples."""

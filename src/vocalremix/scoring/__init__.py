@@ -1,0 +1,1 @@
+"""How good estimates are: metrics, their protocols, test songs, other separators."""
