@@ -66,6 +66,11 @@ class Layout:
         return self.data / "index.csv"
 
     @property
+    def beats(self) -> Path:
+        """Tempo, beats and key of all songs."""
+        return self.data / "beats.json"
+
+    @property
     def augmented(self) -> Path:
         """Static copies and their salient windows."""
         return self.data / "augmented"

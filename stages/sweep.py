@@ -3,18 +3,21 @@
 from layout import read_cell, stage
 from trainings import run
 
-from vocalremix.remix.policies import changed
+from vocalremix.remix.policies import by_policy
 from vocalremix.training.recipe import Recipe, thesis_remixes
 
 
 def main() -> None:
     with stage() as layout:
         cell, params = read_cell(), layout.settings.params
+        thesis = thesis_remixes(params, cell.mix_prob, cell.speech_remix_prob)
+        remixes, last = by_policy(thesis, params.remixes[cell.remix])
         recipe = Recipe(
             name=f"sweep/{cell.name}",
             stage="sweep",
             schedule=layout.settings.profile.training.sweep,
-            remixes=changed(thesis_remixes(params, cell.mix_prob, cell.speech_remix_prob), params.remixes[cell.remix]),
+            remixes=remixes,
+            last=last,
             seed=cell.seed,
             data_fraction=cell.data_fraction,
             songs_seed=params.seed,

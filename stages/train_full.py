@@ -3,20 +3,21 @@
 from layout import stage
 from trainings import run
 
-from vocalremix.remix.policies import changed
+from vocalremix.remix.policies import by_policy
 from vocalremix.training.recipe import Recipe, thesis_remixes
 
 
 def main() -> None:
     with stage() as layout:
         params = layout.settings.params
+        thesis = thesis_remixes(params, params.mix_prob, params.speech_remix_prob)
+        remixes, last = by_policy(thesis, params.remixes[params.remix])
         recipe = Recipe(
             name="train_full",
             stage="train_full",
             schedule=layout.settings.profile.training.train_full,
-            remixes=changed(
-                thesis_remixes(params, params.mix_prob, params.speech_remix_prob), params.remixes[params.remix]
-            ),
+            remixes=remixes,
+            last=last,
             policy=params.remix,
             seed=params.seed,
             parts=("train", "valid"),

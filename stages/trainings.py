@@ -15,11 +15,14 @@ def run(layout: Layout, recipe: Recipe, start: Path | None, *, copies: bool = Fa
     store, tags = open_store(HOME, layout.experiment), provenance(layout)
     if choose_devices(layout.settings.profile.compute).accelerator == "cpu":
         keep_freed_memory()
+    phases = [recipe.remixes, *([recipe.last[1]] if recipe.last else [])]
+    taken = [remix for remixes in phases for remix in remixes.values() if remix.prob]
     data = Data(
         music=layout.music,
         windows=layout.index,
         copies=layout.augmented if copies else None,
-        speech=layout.speech if any(remix.needs_speech and remix.prob for remix in recipe.remixes.values()) else None,
+        speech=layout.speech if any(remix.needs_speech for remix in taken) else None,
+        beats=layout.beats if any(remix.needs_pulses for remix in taken) else None,
         name=layout.settings.params.profile,
         digests=data_digests(layout),
     )

@@ -23,12 +23,13 @@ from vocalremix.remix.dropout import Dropout
 from vocalremix.remix.gain import Gain
 from vocalremix.remix.mixup import Mixup
 from vocalremix.remix.polarity import Polarity
-from vocalremix.remix.policies import changed
+from vocalremix.remix.policies import by_policy
 from vocalremix.remix.registry import REMIXES, Policy
 from vocalremix.remix.scale import Scale
 from vocalremix.remix.shift import Shift
 from vocalremix.remix.swap import Swap
 from vocalremix.util.errors import InputError
+from vocalremix.util.random import KeyedRandom
 from vocalremix.util.values import STEMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def build(music: Path) -> Build:
     rows = [("train", song, "", start) for song in "ABC" for start in (0, 600)]
     windows = pd.DataFrame(rows, columns=["part", "song", "copy", "start_sample"])
 
-    def make(**remixes: Remix) -> RemixDataset:
+    def make(last: Any = None, **remixes: Remix) -> RemixDataset:
         return RemixDataset(
             music,
             None,
@@ -63,6 +64,7 @@ def build(music: Path) -> Build:
             crop_samples=CROP,
             window_s=WINDOW / 44100,
             remixes=remixes,
+            last=last,
             seed=1,
             training="sweep",
         )
@@ -194,17 +196,25 @@ def test_policies_of_params_yaml() -> None:
     """Each is the thesis's remixes with what it says, and nothing else."""
     params = Params.model_validate(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     thesis: dict[str, Remix] = {"classic": Classic(prob=0.8), "gain": Gain(prob=0.5)}
-    assert changed(thesis, params.remixes["thesis"]) == thesis
-    umx = changed(thesis, params.remixes["umx"])
+    assert by_policy(thesis, params.remixes["thesis"]) == (thesis, None)
+    umx, _ = by_policy(thesis, params.remixes["umx"])
     assert umx == {
         "classic": Classic(prob=1, songs="another"),
         "gain": Gain(prob=0),
         "scale": Scale(factor=(0.25, 1.25)),
         "swap": Swap(each=0.5),
     }
-    amanteur = changed(thesis, params.remixes["amanteur"])
+    amanteur, _ = by_policy(thesis, params.remixes["amanteur"])
     assert amanteur == {"classic": Classic(prob=0.25, stems="random"), "gain": Gain(prob=0.5)}
-    assert {"thesis", "amanteur", "umx", "demucs", "scnet", "msst", "bsrnn", "banquet"} <= set(params.remixes)
+    usual, last = by_policy(thesis, params.remixes["natural_last"])
+    assert usual["classic"].prob == 1 and usual["shift"] == Shift()
+    assert last is not None and last[0] == 4
+    assert last[1] == usual | {"classic": Classic(prob=0), "scale": Scale(prob=0), "shift": Shift(common=True)}
+    named = "thesis amanteur umx demucs automix scnet msst msst_heavy bsrnn banquet limitaug natural_last cacophony"
+    assert set(named.split()) <= set(params.remixes)
+    for policy in params.remixes.values():
+        for remix in policy.said().values():
+            remix.check()
 
 
 @pytest.mark.parametrize(
@@ -226,6 +236,48 @@ def test_a_policy_that_makes_no_sense_is_refused(policy: dict[str, Any], where: 
 def test_every_remix_names_its_defaults_and_its_source() -> None:
     for name, kind in REMIXES.items():
         assert kind.__name__.lower() == name and kind.__doc__
-        assert kind().prob == 1
+        if name != "effects":  # a chain has no default
+            assert kind().prob == 1
         assert issubclass(kind, Remix)
-    assert Source(0, 0) == (0, 0, 1.0, False)
+    assert Source(0, 0) == (0, 0, 1.0, False, None, 1.0)
+
+
+def test_the_last_epochs_have_remixes_of_their_own(music: Path, build: Build) -> None:
+    dataset = build(last=(3, {"scale": Scale(), "swap": Swap(prob=0)}), classic=Classic(prob=1), scale=Scale())
+    for epoch, index in KEYS:
+        drawn = set(dataset.draw((epoch, index)).remixes)
+        assert drawn == ({"classic", "scale"} if epoch < 3 else {"scale"})
+
+
+def test_what_is_processed_is_cut_and_padded_to_the_example(music: Path, build: Build) -> None:
+    class Faster(Remix):
+        def choose(self, sources: dict[str, list[Source]], drawn: Any) -> None:
+            for stem in STEMS:
+                sources[stem] = [source.through(lambda waveform: waveform[:, ::2], 2) for source in sources[stem]]
+
+    dataset = build(faster=Faster())
+    for key in KEYS[:6]:
+        offset = dataset.draw(key).offset_samples
+        stems = []
+        for stem in STEMS:
+            samples, _ = soundfile.read(music / "train" / "ABC"[key[1] // 2] / f"{stem}.wav", dtype="float32")
+            start = key[1] % 2 * 600 + offset
+            stems.append(torch.from_numpy(np.pad(samples, ((0, 2000), (0, 0)))[start : start + 2 * CROP : 2].T.copy()))
+        torch.testing.assert_close(dataset[key].mixture, normalised(stems)[0], rtol=0, atol=2e-6)
+
+
+def test_random_numbers_of_a_key_are_its_own() -> None:
+    """As uniform and independent as others, and the same whatever was drawn before."""
+    random = KeyedRandom(1, 2)
+    first = random(3, 4, name="gain").random(5)
+    many = np.array([random(epoch, index).random() for epoch in range(50) for index in range(50)])
+    assert stats.kstest(many, "uniform").pvalue > 1e-3
+    assert abs(stats.spearmanr(many[:-1], many[1:]).statistic) < 0.1
+    np.testing.assert_array_equal(random(3, 4, name="gain").random(5), first)
+    others = [
+        random(3, 4).random(),
+        random(3, 4, 0, name="gain").random(),
+        random(4, 3, name="gain").random(),
+        KeyedRandom(2, 1)(3, 4, name="gain").random(),
+    ]
+    assert len({float(first[0]), *others}) == 5

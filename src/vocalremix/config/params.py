@@ -158,6 +158,8 @@ class Params(Section):
             if name not in self.remixes:
                 close = difflib.get_close_matches(name, self.remixes, n=1) or sorted(self.remixes)
                 raise ValueError(f"{key}: {name} is none of remixes; is it {' or '.join(close)}?")
+            for remix in self.remixes[name].said().values():
+                remix.check()
         return self
 
 

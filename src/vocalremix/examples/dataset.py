@@ -12,11 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vocalremix.audio.waveform import RMS_FLOOR
+from vocalremix.examples.matching import Matching
 from vocalremix.examples.pcm import SpeechFiles, WindowFiles
 from vocalremix.remix.base import Material, Remix, Source
 from vocalremix.remix.mixing import mix, peak
 from vocalremix.util.errors import InputError
+from vocalremix.util.random import KeyedRandom
 from vocalremix.util.values import STEMS
+from vocalremix.windows.beats import read_pulses
 
 Key = tuple[int, int]
 """Epoch and index of an example."""
@@ -67,6 +70,8 @@ class RemixDataset(Dataset[Example]):
         crop_samples: int,
         window_s: float,
         remixes: Mapping[str, Remix],
+        last: tuple[int, Mapping[str, Remix]] | None = None,
+        beats: Path | None = None,
         seed: int,
         training: str,
     ):
@@ -81,20 +86,27 @@ class RemixDataset(Dataset[Example]):
             crop_samples: length of an example.
             window_s: length of a window.
             remixes: by name, in the order in which they take place.
+            last: an epoch, and the remixes from there on.
+            beats: the tempo and key of each song; not touched where no remix needs it.
             seed, training: of all draws. Trainings of one seed but of other names draw independently; otherwise, one
                 that goes on from another's checkpoint would meet the same examples again.
 
         Raises:
             InputError: the table is empty or names files that are missing or damaged, the crop is longer than a
-                window, or speech is wanted and there is none.
+                window, or speech or beats are wanted and there are none.
         """
-        self._remixes = {name: remix for name, remix in remixes.items() if remix.prob > 0}
-        needs_speech = [name for name, remix in self._remixes.items() if remix.needs_speech]
+        self._phases = [(0, _taken(remixes)), *([(last[0], _taken(last[1]))] if last else [])]
+        every = [(name, remix) for _, taken in self._phases for name, remix in taken.items()]
+        needs_speech = [name for name, remix in every if remix.needs_speech]
         if needs_speech and speech is None:
             raise InputError(f"remix {needs_speech[0]}: there is no speech corpus; set its probability to 0")
+        needs_pulses = [name for name, remix in every if remix.needs_pulses]
+        if needs_pulses and beats is None:
+            raise InputError(f"remix {needs_pulses[0]}: tempo and key of the songs are not known; run stage beats")
         self._windows = WindowFiles(music, copies, windows, target, crop_samples, window_s)
         self._speech = SpeechFiles(speech) if speech is not None and needs_speech else None
-        self._origin = (seed, zlib.crc32(training.encode()))
+        self._matching = Matching(windows, read_pulses(beats)) if beats is not None and needs_pulses else None
+        self._random = KeyedRandom(seed, zlib.crc32(training.encode()))
 
     def __len__(self) -> int:
         """The number of windows: an epoch visits each once."""
@@ -106,8 +118,11 @@ class RemixDataset(Dataset[Example]):
         return f"{self._windows.describe(index)} (epoch {epoch}, example {index})"
 
     def random(self, *key: int, name: str = "") -> np.random.Generator:
-        """The random numbers of a key, those of two integers an example's; with a `name`, a remix's own."""
-        return np.random.default_rng((*self._origin, *key, *([zlib.crc32(name.encode())] if name else [])))
+        """The random numbers of a key, those of two integers an example's; with a `name`, a remix's own.
+
+        Good until the next call.
+        """
+        return self._random(*key, name=name)
 
     def draw(self, key: Key) -> Draws:
         """The random values of an example."""
@@ -121,9 +136,10 @@ class RemixDataset(Dataset[Example]):
             windows.window_samples,
             windows.songs,
             self._speech,
+            self._matching,
         )
         drawn = {}
-        for name, remix in self._remixes.items():
+        for name, remix in self._remixes(key[0]).items():
             rng = self.random(*key, name=name)
             if rng.random() < remix.prob:
                 drawn[name] = remix.draw(rng, material)
@@ -131,8 +147,8 @@ class RemixDataset(Dataset[Example]):
 
     def __getitem__(self, key: Key) -> Example:
         """The example of a key."""
-        draws = self.draw(key)
-        taken = [(self._remixes[name], drawn) for name, drawn in draws.remixes.items()]
+        draws, remixes = self.draw(key), self._remixes(key[0])
+        taken = [(remixes[name], drawn) for name, drawn in draws.remixes.items()]
         sources = {stem: [Source(key[1], draws.offset_samples)] for stem in STEMS}
         for remix, drawn in taken:
             remix.choose(sources, drawn)
@@ -143,7 +159,14 @@ class RemixDataset(Dataset[Example]):
             level *= remix.level(drawn)
             target_gain *= remix.target_gain(stems, drawn)
         target = stems[STEMS.index(self._windows.target)]
-        return _example(mix(list(stems)), target if target_gain == 1 else target * target_gain, key, level)
+        example = _example(mix(list(stems)), target if target_gain == 1 else target * target_gain, key, level)
+        for remix, drawn in taken:
+            mixture, target = remix.master(example.mixture, example.target, drawn)
+            example = example._replace(mixture=mixture, target=target)
+        return example
+
+    def _remixes(self, epoch: int) -> Mapping[str, Remix]:
+        return next(remixes for first, remixes in reversed(self._phases) if epoch >= first)
 
 
 class ValidationDataset(Dataset[Example]):
@@ -172,6 +195,10 @@ class ValidationDataset(Dataset[Example]):
 
     def _read(self, row: int, stem: str) -> Tensor:
         return self._windows.read(row, stem, self._windows.slack_samples // 2)
+
+
+def _taken(remixes: Mapping[str, Remix]) -> dict[str, Remix]:
+    return {name: remix for name, remix in remixes.items() if remix.prob > 0}
 
 
 def _example(mixture: Tensor, target: Tensor, key: Key, level: float = 1.0) -> Example:

@@ -1,5 +1,6 @@
 """Stems and speech on disk, mapped: parts of them as waveforms."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,14 @@ class WindowFiles:
 
     def _read_into(self, waveform: Tensor, stem: str, source: Source) -> None:
         start = int(self._starts[source.row]) + source.offset_samples
-        self._files.read_into(waveform, self._folders[self._folder_of[source.row]] / f"{stem}.wav", start, source.gain)
+        path = self._folders[self._folder_of[source.row]] / f"{stem}.wav"
+        if source.process:
+            n_samples = math.ceil(self.crop_samples * source.speed) + 1
+            processed = source.process(self._files.read(path, start, n_samples) * source.gain)[:, : self.crop_samples]
+            waveform[: processed.shape[1]] = processed.T
+            waveform[processed.shape[1] :] = 0
+        else:
+            self._files.read_into(waveform, path, start, source.gain)
         if source.swapped:
             waveform.copy_(waveform.flip(-1))
 

@@ -35,8 +35,7 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         """Yields (epoch, index)."""
-        epoch, n_examples = self._epoch, len(self._examples)
-        # no example has this key, so the order shares no random numbers with one
-        order = self._examples.random(epoch, n_examples).permutation(n_examples)
+        epoch = self._epoch
+        order = self._examples.random(epoch, name="order").permutation(len(self._examples))
         for index in order[: self._n_used][self._rank :: self._world].tolist():
             yield epoch, index

@@ -1,5 +1,6 @@
 """What a remix is: a decision drawn for each example, and what the decision does to the example."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -23,6 +24,16 @@ class Source(NamedTuple):
     """Negative for the other polarity."""
     swapped: bool = False
     """Whether left and right change places."""
+    process: "Callable[[Tensor], Tensor] | None" = None
+    """Changes what was read, `(channels, samples)`; what is then too long is cut, what is too short is padded."""
+    speed: float = 1.0
+    """How much faster `process` makes it: so much more is read."""
+
+    def through(self, process: "Callable[[Tensor], Tensor]", speed: float) -> "Source":
+        """The same source, processed once more."""
+        first = self.process
+        both = (lambda waveform: process(first(waveform))) if first else process
+        return self._replace(process=both, speed=self.speed * speed)
 
 
 Sources = dict[str, list[Source]]
@@ -36,6 +47,27 @@ class Speech(Protocol):
         self, rng: "np.random.Generator", window_samples: int, offset_samples: int, crop_samples: int
     ) -> "tuple[list[Tensor], list[float]]":
         """Utterances joined to the length of a window: the parts in the crop, and the peak of each whole utterance."""
+
+
+class Match(NamedTuple):
+    """A window of another song, and how it is made to fit."""
+
+    row: int
+    offset_samples: int
+    """From the window's start; its beats then fall on the example's."""
+    tempo: float
+    """How much faster it has to be."""
+    semitones: float
+    """How much higher."""
+
+
+class Matching(Protocol):
+    """The windows of a table by tempo and key."""
+
+    def draw(
+        self, rng: "np.random.Generator", row: int, offset_samples: int, tempo: float, semitones: float
+    ) -> Match | None:
+        """A window of another song that fits; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,13 @@ class Material:
     songs: "npt.NDArray[np.object_]"
     """Of each row of the window table."""
     corpus: Speech | None
+    by_pulse: Matching | None = None
+
+    @property
+    def matching(self) -> Matching:
+        """The windows by tempo and key, for a remix that `needs_pulses`."""
+        assert self.by_pulse is not None
+        return self.by_pulse
 
     @property
     def speech(self) -> Speech:
@@ -83,6 +122,14 @@ class Remix(Section):
     needs_speech: ClassVar[bool] = False
     """Whether `draw` reads `Material.speech`."""
 
+    @property
+    def needs_pulses(self) -> bool:
+        """Whether `draw` reads `Material.matching`."""
+        return False
+
+    def check(self) -> None:
+        """Raise ValueError for settings that cannot be; only of a policy in use, for this may take its time."""
+
     def draw(self, rng: "np.random.Generator", material: Material) -> Any:
         """All that is random, for `choose`, `apply` and `level`."""
 
@@ -96,6 +143,13 @@ class Remix(Section):
     def level(self, drawn: Any) -> float:
         """A factor for mixture and target once their common peak is 1."""
         return 1.0
+
+    def master(self, mixture: "Tensor", target: "Tensor", drawn: Any) -> "tuple[Tensor, Tensor]":
+        """Change the finished mixture and target, `(channels, samples)`.
+
+        What treats them differently says so, for the mixture is the sum of its stems no more.
+        """
+        return mixture, target
 
     def target_gain(self, stems: "Tensor", drawn: Any) -> float:
         """A factor for the target alone, after `apply`: with another value than 1 it is no part of the mixture."""

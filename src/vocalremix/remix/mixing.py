@@ -1,12 +1,14 @@
 """Classic and speech remixing as pure functions on waveforms, `(channels, samples)` float32."""
 
+import math
 from collections.abc import Sequence
 from typing import get_args
 
 import torch
 from torch import Tensor
+from torchaudio.functional import fftconvolve
 
-from vocalremix.util.values import TargetScaling
+from vocalremix.util.values import SAMPLE_RATE, TargetScaling
 
 
 def peak(waveform: Tensor) -> float:
@@ -69,6 +71,54 @@ def join(parts: Sequence[Tensor], n_samples: int, peaks: Sequence[float] | None 
     if speech.shape[-1] < n_samples:
         raise ValueError(f"{speech.shape[-1]} samples of speech for {n_samples} of accompaniment")
     return speech
+
+
+def pan(voice: Tensor, place: float) -> Tensor:
+    """A voice `(1, samples)` between left, -1, and right, 1, at constant power: `(2, samples)`.
+
+    In the middle both channels are the voice as it is; what has two channels already is only made louder and quieter.
+    """
+    if place == 0:
+        return voice
+    angle = (place + 1) * math.pi / 4
+    return voice * voice.new_tensor([[math.cos(angle)], [math.sin(angle)]]) * math.sqrt(2)
+
+
+def low_pass(waveform: Tensor, hz: float, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """`(..., samples)` without anything from `hz` on: zeros in its Fourier transform."""
+    spectrum = torch.fft.rfft(waveform)
+    spectrum[..., round(hz * waveform.shape[-1] / sample_rate) :] = 0
+    passed: Tensor = torch.fft.irfft(spectrum, n=waveform.shape[-1])
+    return passed
+
+
+def fill_upper_band(speech: Tensor, hz: float = 8000, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """Speech `(..., samples)` that ends at `hz`, with 8 to 16 kHz made of what is below.
+
+    The upper half of the band is translated upwards twice, each time 6 dB quieter: high-frequency regeneration by
+    spectral translation (Makhoul and Berouti 1979), in the Fourier transform of the whole.
+    """
+    spectrum = torch.fft.rfft(speech)
+    half = round(hz / 2 * speech.shape[-1] / sample_rate)
+    for times in (1, 2):
+        first = (1 + times) * half
+        spectrum[..., first : first + half] = spectrum[..., half : 2 * half] * 0.5**times
+    filled: Tensor = torch.fft.irfft(spectrum, n=speech.shape[-1])
+    return filled
+
+
+def reverberate(voice: Tensor, reverb_s: float, seed: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """A voice `(2, samples)` in a room, of the same length.
+
+    The room's response is the direct sound and noise that falls by 60 dB in `reverb_s` seconds, another for each
+    channel (Moorer 1979); the noise has a quarter of the direct sound's energy, the noise of `seed`.
+    """
+    n_samples = round(reverb_s * sample_rate)
+    noise = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(seed))
+    tail = noise * 10 ** (-3 * torch.arange(n_samples) / n_samples)
+    tail *= 0.5 / torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
+    reverberation: Tensor = fftconvolve(voice, tail)[..., : voice.shape[-1]]
+    return voice + reverberation
 
 
 def classic_remix(target: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vocalremix.remix.base import Remix
-from vocalremix.util.values import Section
+from vocalremix.util.values import Count, Section
 
 NOT_REMIXES = {"__init__", "base", "mixing", "policies", "registry"}
 REMIXES: dict[str, type[Remix]] = {
@@ -17,7 +17,23 @@ REMIXES: dict[str, type[Remix]] = {
 }
 
 
-class Policy(Section):
-    """A policy of params.yaml: settings of remixes by their names. It says only what it changes."""
+class Changes(Section):
+    """Settings of remixes by their names, as far as they are changed."""
 
-    __annotations__ = {name: Annotated[kind, Field(default_factory=kind)] for name, kind in REMIXES.items()}
+    __annotations__ = {name: Annotated[kind | None, Field(default=None)] for name, kind in REMIXES.items()}
+
+    def said(self) -> dict[str, Remix]:
+        """The remixes that are named."""
+        return {name: remix for name in REMIXES if (remix := getattr(self, name)) is not None}
+
+
+class Last(Changes):
+    """What a policy changes once more in the last `epochs` of a training."""
+
+    epochs: Count
+
+
+class Policy(Changes):
+    """A policy of params.yaml. It says only what it changes."""
+
+    last: Last | None = None

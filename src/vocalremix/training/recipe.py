@@ -29,6 +29,8 @@ class Recipe:
     schedule: tuple[Phase, ...]
     remixes: Mapping[str, Remix]
     seed: int
+    last: tuple[int, Mapping[str, Remix]] | None = None
+    """How many of the last epochs have other remixes, and which. All epochs are then gone through: no early end."""
     data_fraction: float = 1
     songs_seed: int = 0
     """Draws the songs of `data_fraction`: one for all trainings of a study, so that theirs are nested."""
@@ -70,6 +72,8 @@ class Data:
     speech: Path | None = None
     name: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    beats: Path | None = None
+    """Tempo and key of each song, for a remix that matches them."""
 
 
 def select_windows(recipe: Recipe, data: Data, step_s: float, batch: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:

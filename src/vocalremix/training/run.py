@@ -17,6 +17,7 @@ from vocalremix.config.params import Common, Settings
 from vocalremix.examples.dataset import RemixDataset, ValidationDataset
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.registry import build
+from vocalremix.remix.base import Remix
 from vocalremix.tracking.store import CHECKPOINT, DataSet, Run, Store, open_run
 from vocalremix.training import checkpoint, loop
 from vocalremix.training.devices import Devices, choose_devices
@@ -49,6 +50,10 @@ def train(
     # an overfit run takes few steps: an average over thousands would hold its first weights
     unaveraged = {"ema_decay": 0.0} if recipe.overfit else {}
     common = profile.training.common.model_copy(update=unaveraged)
+    n_epochs = sum(phase.epochs for phase in recipe.schedule)
+    last = (n_epochs - recipe.last[0], recipe.last[1]) if recipe.last else None
+    if last:
+        common = common.model_copy(update={"patience": n_epochs})
     batch = common.batch_size * common.accumulate
     train_windows, valid_windows = select_windows(recipe, data, profile.sad.step_s, batch)
     torch.manual_seed(recipe.seed)
@@ -64,6 +69,8 @@ def train(
         crop_samples=model.chunk_samples,
         window_s=profile.sad.window_s,
         remixes=recipe.remixes,
+        last=last,
+        beats=data.beats,
         seed=recipe.seed,
         training=recipe.stage,
     )
@@ -77,7 +84,7 @@ def train(
     of_model = {f"model.{key}": value for key, value in model.config.model_dump(mode="json").items()}
     # threads decide the order of sums on a CPU only, and a job may go on where there are others
     decisive = description if devices.accelerator == "cpu" else description | {"cpu_threads": None}
-    of_remixes = {Path(inspect.getfile(type(remix))) for remix in recipe.remixes.values()}
+    of_remixes = {Path(inspect.getfile(type(remix))) for _, remixes in _phases(recipe) for remix in remixes.values()}
     code = imports.digest(sorted({*imports.deciding_files(Path(__file__)), *of_remixes}))
     scratch = store.root / "scratch" / _digest([recipe.stage, decisive, of_model, code], model.state_dict())
     data_sets = _data_sets(data, train_windows, valid_windows, profile.sad.window_s)
@@ -157,11 +164,19 @@ def _description(
         "windows_digest": hashlib.sha256(pd.concat([train_windows, valid_windows]).to_csv().encode()).hexdigest()[:16],
     }
     of_remixes = {
-        f"remix.{name}.{key}": value
-        for name, remix in recipe.remixes.items()
+        f"remix.{phase}{name}.{key}": value
+        for phase, remixes in _phases(recipe)
+        for name, remix in remixes.items()
         for key, value in remix.model_dump(mode="json").items()
     }
+    if recipe.last:
+        of_remixes["remix.last.epochs"] = recipe.last[0]
     return settings_in_use | of_remixes | common.model_dump() | settings.profile.sad.model_dump()
+
+
+def _phases(recipe: Recipe) -> list[tuple[str, Mapping[str, Remix]]]:
+    """The remixes of a training, those of its last epochs by that name."""
+    return [("", recipe.remixes), *([("last.", recipe.last[1])] if recipe.last else [])]
 
 
 def _data_sets(data: Data, train_windows: pd.DataFrame, valid_windows: pd.DataFrame, window_s: float) -> list[DataSet]:

@@ -30,6 +30,7 @@ Share = Annotated[Number, Field(gt=0, le=1)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
 Fraction = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
 Range = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 
