@@ -1,7 +1,8 @@
 """How many training examples does one process make? `RemixDataset` beside a loader of whole windows."""
 
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context, get_start_method
@@ -20,9 +21,12 @@ from torch.utils.data import DataLoader
 from benchmarks.floor import copy_rate
 from benchmarks.race import Row, closeness, number, race
 from vocalremix.audio.writing import write_pcm16
+from vocalremix.config.params import load
 from vocalremix.examples.dataset import Key, RemixDataset
+from vocalremix.remix.base import Remix
 from vocalremix.remix.classic import Classic
 from vocalremix.remix.gain import Gain
+from vocalremix.remix.policies import by_policy
 from vocalremix.remix.speech import Speech
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
@@ -30,7 +34,8 @@ TARGET = "vocals"
 WINDOW_SAMPLES = 6 * SAMPLE_RATE
 CROP_SAMPLES = 134144
 SEED = 3
-MIX_PROB = 0.8
+MIX_PROB, SPEECH_PROB = 0.8, 0.2
+ROOT = Path(__file__).resolve().parents[1]
 WORKERS, BATCH, EPOCHS = 8, 4, 150
 Samples = npt.NDArray[np.float32]
 
@@ -55,6 +60,8 @@ def write_corpus(root: Path, songs: int, song_s: int) -> None:
             utterances.append((speaker, end - length, length, np.abs(speech[end - length : end]).max()))
     columns = ["speaker", "start_sample", "n_samples", "peak"]
     pd.DataFrame(utterances, columns=columns).to_csv(root / "speech" / "utterances.csv", index=False)
+    pulses = {str(song): (118 + song, (np.arange(60) / 2).tolist(), song) for song in range(songs)}
+    (root / "beats.json").write_text(json.dumps({"train": pulses}))
     columns = ["part", "song", "copy", "start_sample"]
     pd.DataFrame(windows, columns=columns).to_csv(root / "windows.csv", index=False)
 
@@ -111,9 +118,9 @@ class TextbookLoader:
         return np.concatenate(parts)[:WINDOW_SAMPLES]
 
 
-def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDataset]:
-    """Both loaders of the corpus at `root`."""
-    dataset = RemixDataset(
+def dataset(root: Path, remixes: Mapping[str, Remix]) -> RemixDataset:
+    """Examples of the corpus at `root`."""
+    return RemixDataset(
         root / "music",
         None,
         pd.read_csv(root / "windows.csv", dtype={"song": str}, keep_default_na=False),
@@ -121,11 +128,22 @@ def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDat
         target=TARGET,
         crop_samples=CROP_SAMPLES,
         window_s=WINDOW_SAMPLES / SAMPLE_RATE,
-        remixes={"classic": Classic(prob=MIX_PROB), "speech": Speech(prob=speech_remix_prob), "gain": Gain(prob=0.5)},
+        remixes=remixes,
+        beats=root / "beats.json",
         seed=SEED,
         training="benchmark",
     )
-    return TextbookLoader(root, dataset), dataset
+
+
+def thesis(speech_remix_prob: float) -> dict[str, Remix]:
+    """Its remixes."""
+    return {"classic": Classic(prob=MIX_PROB), "speech": Speech(prob=speech_remix_prob), "gain": Gain(prob=0.5)}
+
+
+def pair(root: Path, speech_remix_prob: float) -> tuple[TextbookLoader, RemixDataset]:
+    """Both loaders of the corpus at `root`."""
+    ours = dataset(root, thesis(speech_remix_prob))
+    return TextbookLoader(root, ours), ours
 
 
 def check(textbook: TextbookLoader, ours: RemixDataset, keys: list[Key]) -> str:
@@ -154,6 +172,7 @@ def rows() -> Iterator[Row]:
             most = per_second(1, n_bytes / copy_rate())
             question = f"Training examples, `speech_remix_prob` {speech_remix_prob}"
             yield Row(question, *rates, most, times.speedup, agreement)
+        yield from policies(root)
         keys = [(epoch, index) for epoch in range(EPOCHS) for index in range(len(ours))]
         question = f"Memory of {WORKERS} loader processes of their own, at half and at the end of {len(keys)} examples"
         # in a new process: workers inherit what the earlier benchmarks left in the allocator
@@ -162,6 +181,19 @@ def rows() -> Iterator[Row]:
                 fresh.submit(memory, loader, keys, get_start_method()).result() for loader in (textbook, ours)
             )
         yield Row(question, there, here, "", "", "")
+
+
+def policies(root: Path) -> Iterator[Row]:
+    """A row for each policy of params.yaml, beside the thesis's."""
+    own = thesis(SPEECH_PROB)
+    usual = dataset(root, own)
+    keys = [(epoch, index) for epoch in range(2) for index in range(len(usual))]
+    for name, policy in load(ROOT).params.remixes.items():
+        if name != "thesis":
+            remixes, _ = by_policy(own, policy)
+            times = race(partial(read, usual, keys), partial(read, dataset(root, remixes), keys))
+            rates = times.medians(partial(per_second, len(keys)))
+            yield Row(f"Training examples, policy `thesis` and `{name}`", *rates, "", times.speedup, "")
 
 
 def memory(loader: TextbookLoader | RemixDataset, keys: list[Key], start: str) -> str:

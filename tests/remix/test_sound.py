@@ -21,7 +21,7 @@ from vocalremix.remix.speed import Speed, played
 from vocalremix.remix.stretch import Stretch, stretched
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
-SAMPLES = 132300
+SAMPLES = 135000
 BANDS = np.fft.rfftfreq(SAMPLES, 1 / SAMPLE_RATE)
 
 

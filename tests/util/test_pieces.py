@@ -74,8 +74,9 @@ def test_a_killed_run_is_taken_up(folder: Path) -> None:
     (folder / "c").write_text("slow")
     code = "import sys; from pathlib import Path; from test_pieces import run; run(Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(folder)]
-    killed = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL)
     while not (folder / "started").exists():
+        assert killed.poll() is None
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

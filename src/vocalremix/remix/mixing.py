@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import get_args
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
-from torchaudio.functional import fftconvolve
 
 from vocalremix.util.values import SAMPLE_RATE, TargetScaling
 
@@ -86,9 +86,10 @@ def pan(voice: Tensor, place: float) -> Tensor:
 
 def low_pass(waveform: Tensor, hz: float, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """`(..., samples)` without anything from `hz` on: zeros in its Fourier transform."""
-    spectrum = torch.fft.rfft(waveform)
-    spectrum[..., round(hz * waveform.shape[-1] / sample_rate) :] = 0
-    passed: Tensor = torch.fft.irfft(spectrum, n=waveform.shape[-1])
+    n_samples = next_fast_len(waveform.shape[-1], real=True)
+    spectrum = torch.fft.rfft(waveform, n=n_samples)
+    spectrum[..., round(hz * n_samples / sample_rate) :] = 0
+    passed: Tensor = torch.fft.irfft(spectrum, n=n_samples)[..., : waveform.shape[-1]]
     return passed
 
 
@@ -98,12 +99,13 @@ def fill_upper_band(speech: Tensor, hz: float = 8000, sample_rate: int = SAMPLE_
     The upper half of the band is translated upwards twice, each time 6 dB quieter: high-frequency regeneration by
     spectral translation (Makhoul and Berouti 1979), in the Fourier transform of the whole.
     """
-    spectrum = torch.fft.rfft(speech)
-    half = round(hz / 2 * speech.shape[-1] / sample_rate)
+    n_samples = next_fast_len(speech.shape[-1], real=True)
+    spectrum = torch.fft.rfft(speech, n=n_samples)
+    half = round(hz / 2 * n_samples / sample_rate)
     for times in (1, 2):
         first = (1 + times) * half
         spectrum[..., first : first + half] = spectrum[..., half : 2 * half] * 0.5**times
-    filled: Tensor = torch.fft.irfft(spectrum, n=speech.shape[-1])
+    filled: Tensor = torch.fft.irfft(spectrum, n=n_samples)[..., : speech.shape[-1]]
     return filled
 
 
@@ -113,11 +115,13 @@ def reverberate(voice: Tensor, reverb_s: float, seed: int, sample_rate: int = SA
     The room's response is the direct sound and noise that falls by 60 dB in `reverb_s` seconds, another for each
     channel (Moorer 1979); the noise has a quarter of the direct sound's energy, the noise of `seed`.
     """
-    n_samples = round(reverb_s * sample_rate)
-    noise = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(seed))
-    tail = noise * 10 ** (-3 * torch.arange(n_samples) / n_samples)
+    n_tail = round(reverb_s * sample_rate)
+    noise = torch.randn(2, n_tail, generator=torch.Generator().manual_seed(seed))
+    tail = noise * 10 ** (-3 * torch.arange(n_tail) / n_tail)
     tail *= 0.5 / torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
-    reverberation: Tensor = fftconvolve(voice, tail)[..., : voice.shape[-1]]
+    n_samples = next_fast_len(voice.shape[-1] + n_tail, real=True)
+    product = torch.fft.rfft(voice, n=n_samples) * torch.fft.rfft(tail, n=n_samples)
+    reverberation: Tensor = torch.fft.irfft(product, n=n_samples)[..., : voice.shape[-1]]
     return voice + reverberation
 
 
