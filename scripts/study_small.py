@@ -91,8 +91,8 @@ def scores(files: DVCFileSystem, folder: str) -> pd.DataFrame:
 def parse(folder: str) -> Cell:
     """The cell of a folder's name."""
     remix, *settings = Path(folder).name.split("_")
-    speech, mix, data, seed = (float(part.lstrip("abcdefghijklmnopqrstuvwxyz")) for part in settings)
-    return Cell(remix, speech, mix, data, int(seed))
+    speech, mix, data, songs, seed = (float(part.lstrip("abcdefghijklmnopqrstuvwxyz")) for part in settings)
+    return Cell(remix, speech, mix, data, int(songs), int(seed))
 
 
 def scores_table(study: Study) -> Iterator[str]:

@@ -20,7 +20,7 @@ def main() -> None:
             last=last,
             seed=cell.seed,
             data_fraction=cell.data_fraction,
-            songs_seed=params.seed,
+            songs_seed=cell.songs_seed,
             policy=cell.remix,
             cell=cell.title,
         )

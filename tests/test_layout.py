@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PROVENANCE = """
 import layout
-from vocalremix.params import load
+from vocalremix.config.params import load
 print(layout.provenance(layout.Layout(load(layout.ROOT))))
 """
 

@@ -120,7 +120,7 @@ class TestSharing:
             rows = {round(float(row["speech_remix_prob"])): row for row in csv.DictReader(lines)}
         assert rows.keys() == {0, 1}
         for name, probability in (("a", 0), ("b", 1)):
-            scores = f"reports/micro/scores/sweep/thesis_speech{probability}_mix0.8_data1_seed42/summary.json"
+            scores = f"reports/micro/scores/sweep/thesis_speech{probability}_mix0.8_data1_songs42_seed42/summary.json"
             windows = json.loads((machines.studies[name].root / scores).read_text())["model"]["windows"]
             for metric in ("csdr_db", "usdr_db", "sisdr_db"):
                 column = metric.replace("sdr", "SDR")

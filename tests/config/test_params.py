@@ -53,6 +53,7 @@ def test_every_profile_is_valid(tmp_path: Path, name: str) -> None:
         ({"sweep.speech_remix_prob": [0, 0.0]}, "params.yaml: sweep.speech_remix_prob: names a value twice: [0, 0.0]"),
         ({"sweep.data_fraction": [0]}, "params.yaml: sweep.data_fraction.0: input should be greater than 0, got 0"),
         ({"sweep.seed": []}, "params.yaml: sweep.seed: list should have at least 1 item"),
+        ({"sweep.songs_seed": [1, 2]}, "params.yaml: sweep.songs_seed: draws the songs of data_fraction, and 1 is all"),
         ({"sweep.mix_prob": ["0.10"]}, "params.yaml: sweep.mix_prob.0: must be a number, without quotes, got '0.10'"),
         ({"profile": "absent"}, "params.yaml: profile: there is no "),
         ({"profile:corpus.music.trian": 3}, "demo.yaml: corpus.music.trian: unknown key; did you mean train?"),
@@ -213,10 +214,10 @@ def test_cells_are_the_product_of_the_axes_and_keep_their_spelling(tmp_path: Pat
     root = study(tmp_path, **{"sweep.speech_remix_prob": [0, 0.2], "sweep.seed": [1, 2]})
     names = [cell.name for cell in load(root).params.sweep.cells()]
     assert names == [
-        "thesis_speech0_mix0.8_data1_seed1",
-        "thesis_speech0_mix0.8_data1_seed2",
-        "thesis_speech0.2_mix0.8_data1_seed1",
-        "thesis_speech0.2_mix0.8_data1_seed2",
+        "thesis_speech0_mix0.8_data1_songs42_seed1",
+        "thesis_speech0_mix0.8_data1_songs42_seed2",
+        "thesis_speech0.2_mix0.8_data1_songs42_seed1",
+        "thesis_speech0.2_mix0.8_data1_songs42_seed2",
     ]
 
 
@@ -239,7 +240,15 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
     (root / "profiles/thesis.yaml").write_text((ROOT / "profiles/thesis.yaml").read_text())
     settings = load(root)
     training = settings.profile.training
-    common = {"batch_size": 5, "accumulate": 1, "clip_norm": 5, "ema_decay": 0.9999, "ema_examples": 5, "patience": 10}
+    common = {
+        "batch_size": 5,
+        "accumulate": 1,
+        "clip_norm": 5,
+        "ema_decay": 0.9999,
+        "ema_examples": 5,
+        "patience": 10,
+        "epoch_examples": None,
+    }
     assert training.common.model_dump() == common
     assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [
         (30, 1.2e-3),

@@ -368,6 +368,25 @@ def test_processes_share_the_global_batches_of_one(build: Build, n_examples: int
         assert together == [sorted(batch) for batch in alone]
 
 
+@pytest.mark.parametrize("n_windows", [3, 10, 25])
+def test_an_epoch_may_have_a_number_of_examples_of_its_own(build: Build, n_windows: int) -> None:
+    """Every epoch 10 of them, whatever the windows; passes follow one another, and no key comes twice."""
+    examples = build(windows=table(*(("train", "A", "", start) for start in range(n_windows))))
+    keys = []
+    for epoch in range(6):
+        shares = [EpochSampler(examples, 2, epoch_examples=11, rank=rank, world=2) for rank in range(2)]
+        for sampler in shares:
+            sampler.set_epoch(epoch)
+        of_epoch = [key for pair in zip(*map(list, shares), strict=True) for key in pair]
+        assert len(of_epoch) == 10 and len(shares[0]) == 5
+        assert of_epoch[0][0] == shares[0].pass_of(epoch)
+        keys += of_epoch
+    assert [number for number, _ in keys] == [n // n_windows for n in range(60)]
+    for number in range(60 // n_windows):
+        indices = [index for of_pass, index in keys if of_pass == number]
+        assert sorted(indices) == list(range(n_windows))
+
+
 def test_order_follows_from_seed_training_and_epoch(build: Build) -> None:
     windows = table(*(("train", "A", "", start) for start in range(50)))
 

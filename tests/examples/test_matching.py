@@ -7,7 +7,7 @@ import pytest
 from vocalremix.examples.matching import Matching
 from vocalremix.remix.base import Material
 from vocalremix.remix.classic import Classic
-from vocalremix.windows.beats import Pulse, of_copy
+from vocalremix.windows.pulses import Pulse, of_copy
 
 NO_PULSE = Pulse(None, [], None)
 

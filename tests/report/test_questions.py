@@ -36,7 +36,7 @@ def test_speech_is_compared_with_none_and_adjusted(reported: FakeStudy) -> None:
     assert [comparison.subject for comparison in question.comparisons] == [
         f"speech_remix_prob {probability}" for probability in ("0.1", "0.2", "0.3", "0.5", "1")
     ]
-    names = [f"sweep/{Cell('thesis', p, 0.8, 1, 42).name}" for p in (0, 0.1, 0.2, 0.3, 0.5, 1)]
+    names = [f"sweep/{Cell('thesis', p, 0.8, 1, 42, 42).name}" for p in (0, 0.1, 0.2, 0.3, 0.5, 1)]
     none, *others = (usdr(reported, name) for name in names)
     tests = [stats.ttest_rel(scores, none) for scores in others]
     adjusted = multipletests([test.pvalue for test in tests], method="holm")[1]
@@ -51,7 +51,7 @@ def test_what_one_sweep_of_speech_can_answer(reported: FakeStudy) -> None:
     questions = asked(reported)
     assert list(questions) == [SPEECH, FINE_TUNING, FINAL, THRESHOLD]
     (fine_tuning,) = questions[FINE_TUNING].comparisons
-    best = usdr(reported, "sweep/thesis_speech0.2_mix0.8_data1_seed42")
+    best = usdr(reported, "sweep/thesis_speech0.2_mix0.8_data1_songs42_seed42")
     assert fine_tuning.effects[USDR].difference == pytest.approx(np.mean(best - usdr(reported, "initial")))
     against = [(comparison.subject, comparison.baseline) for comparison in questions[FINAL].comparisons]
     assert against == [("train", "initial"), ("train_full", "initial"), ("train_full", "train")]
@@ -69,7 +69,7 @@ def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStud
     assert [question.is_detail for question in questions.values()][:5] == [False, True, False, True, False]
 
     def gains(fraction: float) -> np.ndarray:
-        names = [[f"sweep/{Cell('thesis', p, 0.8, fraction, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
+        names = [[f"sweep/{Cell('thesis', p, 0.8, fraction, 42, seed).name}" for seed in (1, 2, 3)] for p in (0.5, 0)]
         with_speech, without = ([usdr(study, name) for name in row] for row in names)
         return np.subtract(with_speech, without)
 
@@ -89,6 +89,36 @@ def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStud
     (less_data, _) = questions[each["data_fraction"]].comparisons
     assert (less_data.subject, less_data.baseline) == ("data_fraction 0.4 at speech_remix_prob 0", "1")
     assert questions[FINE_TUNING].comparisons[0].effects[USDR].n_seeds == 3
+
+
+def test_draws_of_the_training_songs_are_a_factor(empty_study: FakeStudy) -> None:
+    """At data_fraction 1 there is one draw, whatever songs_seed says."""
+    study = empty_study.with_sweep(
+        speech_remix_prob=[0, 0.5], data_fraction=[0.4, 1], songs_seed=[7, 8, 9], seed=[1, 2]
+    )
+    questions = asked(study.write())
+    few, many = questions[f"{SPEECH} {SETTING_BY_SETTING}"].comparisons
+    assert (few.effects[USDR].n_draws, few.effects[USDR].n_seeds, few.effects[USDR].method) == (3, 2, "songs and draws")
+    assert (many.effects[USDR].n_draws, many.effects[USDR].n_seeds) == (1, 2)
+
+    def songs(p: float, fraction: float, draw: int, seed: int) -> np.ndarray:
+        return np.asarray(usdr(study, f"sweep/{Cell('thesis', p, 0.8, fraction, draw, seed).name}"))
+
+    gains = {
+        fraction: np.mean(
+            [[songs(0.5, fraction, d, s) - songs(0, fraction, d, s) for s in (1, 2)] for d in (7, 8, 9)[:draws]], axis=1
+        ).T
+        for fraction, draws in ((0.4, 3), (1, 1))
+    }
+    expected = crossed_test(gains[0.4])
+    assert few.effects[USDR].p_value == pytest.approx(expected.p_value)
+    assert many.effects[USDR].difference == pytest.approx(gains[1].mean())
+    (interaction,) = questions[INTERACTION].comparisons
+    assert interaction.effects[USDR].n_draws == 3
+    assert interaction.effects[USDR].p_value == pytest.approx(crossed_test(gains[0.4] - gains[1]).p_value)
+    assert not questions[INTERACTION].note and "draws of the training songs" in few.effects[USDR].method + "".join(
+        verdict.text for verdict in questions[f"{SPEECH} {SETTING_BY_SETTING}"].verdicts
+    )
 
 
 def test_every_comparison_is_a_row(reported: FakeStudy) -> None:
@@ -151,7 +181,7 @@ def test_a_difference_of_gains_is_not_told_as_one_of_levels(
     for fraction, levels in ((0.4, at_few), (1, at_many)):
         for probability, level in zip((0, 0.5), levels, strict=True):
             for seed in (1, 2, 3):
-                study.add_cell(Cell("thesis", probability, 0.8, fraction, seed), test_db=level, valid_db=5)
+                study.add_cell(Cell("thesis", probability, 0.8, fraction, 42, seed), test_db=level, valid_db=5)
     ((text, _),) = asked(study)[INTERACTION].verdicts
     assert re.match(says.format("speech_remix_prob 0.5 at data_fraction 0.4"), text)
 
@@ -160,9 +190,11 @@ def test_what_the_best_cell_of_several_seeds_is(empty_study: FakeStudy) -> None:
     """The mean over seeds chooses, and the captions name it, not a seed's."""
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.5], seed=[1, 2, 3]).write()
     for seed, valid_db in zip((1, 2, 3), (4, 7, 8), strict=True):
-        study.add_cell(Cell("thesis", 0.5, 0.8, 1, seed), test_db=6, valid_db=valid_db)
-        study.add_cell(Cell("thesis", 0, 0.8, 1, seed), test_db=6, valid_db=5.9)
+        study.add_cell(Cell("thesis", 0.5, 0.8, 1, 42, seed), test_db=6, valid_db=valid_db)
+        study.add_cell(Cell("thesis", 0, 0.8, 1, 42, seed), test_db=6, valid_db=5.9)
     tables = {table.name: table for table in all_tables(read_study(study.settings, study.data, study.scores))}
     for table in ("table_5_3_best_cell", "table_5_4_difference"):
         caption = tables[table].caption
-        assert "seed 1, the first of 3 seeds of the settings with the highest mean validation uSDR (6.33 dB" in caption
+        assert (
+            "seed 1, the first of 3 trainings of the settings with the highest mean validation uSDR (6.33 dB" in caption
+        )

@@ -23,7 +23,7 @@ from vocalremix.util.errors import InputError
 
 COLUMNS = {"cSDR": "csdr_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}
 SONG_COLUMNS = {"cSDR": "csdr_thesis_db", "uSDR": "usdr_db", "siSDR": "sisdr_db"}
-BEST = "sweep/thesis_speech0.2_mix0.8_data1_seed42"
+BEST = "sweep/thesis_speech0.2_mix0.8_data1_songs42_seed42"
 
 
 def windows(study: FakeStudy, name: str, system: str = "model") -> pd.DataFrame:
@@ -147,7 +147,7 @@ def test_validation_chooses_the_cell_and_the_test_songs_do_not(fake_study: FakeS
     assert [row["speech_remix_prob"] for row in rows if row["chosen"]] == [0.2]
     best_on_test = max(rows, key=lambda row: float(str(row["uSDR_db"])))
     assert best_on_test["speech_remix_prob"] == 0
-    fake_study.add_cell(Cell("thesis", 1, 0.8, 1, 42), test_db=-5.0, valid_db=9.0)
+    fake_study.add_cell(Cell("thesis", 1, 0.8, 1, 42, 42), test_db=-5.0, valid_db=9.0)
     study = read_study(fake_study.settings, fake_study.data, fake_study.scores)
     assert study.best_cell.speech_remix_prob == 1
 
@@ -155,9 +155,9 @@ def test_validation_chooses_the_cell_and_the_test_songs_do_not(fake_study: FakeS
 def test_of_several_seeds_their_mean_chooses(empty_study: FakeStudy) -> None:
     study = empty_study.with_sweep(speech_remix_prob=[0, 0.2], seed=[1, 2]).write()
     for seed, none_db, some_db in ((1, 5.0, 6.0), (2, 8.0, 6.5)):
-        study.add_cell(Cell("thesis", 0, 0.8, 1, seed), valid_db=none_db)
-        study.add_cell(Cell("thesis", 0.2, 0.8, 1, seed), valid_db=some_db)
-    assert read_study(study.settings, study.data, study.scores).best_cell == Cell("thesis", 0, 0.8, 1, 1)
+        study.add_cell(Cell("thesis", 0, 0.8, 1, 42, seed), valid_db=none_db)
+        study.add_cell(Cell("thesis", 0.2, 0.8, 1, 42, seed), valid_db=some_db)
+    assert read_study(study.settings, study.data, study.scores).best_cell == Cell("thesis", 0, 0.8, 1, 42, 1)
 
 
 def test_the_thesis_s_vocals_stand_beside_vocals_only(fake_study: FakeStudy) -> None:
@@ -169,7 +169,7 @@ def test_the_thesis_s_vocals_stand_beside_vocals_only(fake_study: FakeStudy) -> 
 
 
 def test_cells_taken_out_of_the_sweep_are_not_looked_at(fake_study: FakeStudy) -> None:
-    fake_study.add_cell(Cell("thesis", 0.9, 0.8, 1, 42), test_db=30.0, valid_db=30.0)
+    fake_study.add_cell(Cell("thesis", 0.9, 0.8, 1, 42, 42), test_db=30.0, valid_db=30.0)
     smaller = fake_study.with_sweep(speech_remix_prob=[0, 0.1])
     study = read_study(smaller.settings, smaller.data, smaller.scores)
     assert [cell.speech_remix_prob for cell in study.cells] == [0, 0.1]

@@ -27,7 +27,7 @@ from vocalremix.util.errors import InputError
 
 CREATE = """
 import sys, pathlib
-from vocalremix.tracking import Store, open_run
+from vocalremix.tracking.store import Store, open_run
 store = Store(pathlib.Path(sys.argv[1]), "study")
 tags = {"stage": "sweep", "profile": "demo"}
 with open_run(store, sys.argv[2], params={}, tags=tags, run_id_file=None, sweep_of="5eed") as run:

@@ -16,7 +16,7 @@ PROGRAM = """
 import resource
 import sys
 import torch
-from vocalremix.compute import keep_freed_memory
+from vocalremix.training.devices import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
@@ -43,9 +43,9 @@ def test_kept_memory_is_not_fetched_from_the_system_again() -> None:
 
 REFUSED = """
 import torch
-from vocalremix.compute import choose_devices
-from vocalremix.errors import one_line_errors
-from vocalremix.params import Compute
+from vocalremix.training.devices import choose_devices
+from vocalremix.util.errors import one_line_errors
+from vocalremix.config.params import Compute
 from vocalremix.separation import Separator
 
 with one_line_errors():

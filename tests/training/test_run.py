@@ -238,7 +238,7 @@ def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> No
     ],
 )
 def test_a_cell_is_called_by_what_sets_it_apart(changes: dict[str, Any], title: str) -> None:
-    cell = Cell("thesis", 0.2, 0.8, 1, 42)
+    cell = Cell("thesis", 0.2, 0.8, 1, 42, 42)
     assert replace(cell, **changes).title == title
     sweep = yaml.safe_load((ROOT / "params.yaml").read_text())["sweep"]
     usual = {name: [axis.usual] for name, axis in AXES.items() if axis.usual is not None}

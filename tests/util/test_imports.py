@@ -76,7 +76,7 @@ def test_a_policy_may_ask_for_any_remix() -> None:
     remixes = set((SOURCE / "vocalremix/remix").glob("*.py"))
     assert remixes <= set(deciding_files(program("sweep"), ROOT / "stages"))
     own = {path.stem for path in remixes & declared("initial")}
-    assert own == {"__init__", "base", "classic", "gain", "mixing", "speech"}
+    assert own == {"__init__", "base", "classic", "gain", "mixing", "speech", "stretch"}
 
 
 def test_report_and_tracking_do_not_decide_a_training() -> None:

@@ -10,7 +10,7 @@ from vocalremix.util.lock import only_one
 HOLD = """
 import sys, time
 from pathlib import Path
-from vocalremix.lock import only_one
+from vocalremix.util.lock import only_one
 path = Path(sys.argv[1])
 with only_one(path, "at this very training"):
     print("holding", flush=True)

@@ -8,7 +8,8 @@ import pytest
 
 from vocalremix.audio.writing import write_pcm16
 from vocalremix.util.values import SAMPLE_RATE, STEMS
-from vocalremix.windows.beats import Pulse, find_pulse, find_pulses, read_pulses
+from vocalremix.windows.beats import find_pulse, find_pulses
+from vocalremix.windows.pulses import Pulse, read_pulses
 
 SECONDS = np.arange(20 * SAMPLE_RATE) / SAMPLE_RATE
 SILENT = np.zeros((2, len(SECONDS)), np.float32)

@@ -34,7 +34,6 @@ from vocalremix.util.values import (
     TargetScaling,
 )
 
-ONE_DRAW = "All seeds hear the same songs of a share: intervals say nothing of other songs to train on."
 Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 """A part of a path."""
 Value = int | float | str
@@ -54,7 +53,7 @@ class Axis:
     folder: str
     """What stands before its value in a cell's folder."""
     question: str = ""
-    """What the report asks of its values; nothing of seeds, which only repeat."""
+    """What the report asks of its values; nothing of seeds, which only repeat a training."""
     note: str = ""
     """What has to be known to read the answers."""
     base: Callable[[Sequence[Any]], Any] = min
@@ -81,11 +80,12 @@ class Cell:
         Axis(
             "data",
             "What do more songs buy?",
-            f"More songs are also more steps, for an epoch visits all of them. {ONE_DRAW}",
+            "More songs are also more steps, unless training.common.epoch_examples is set.",
             max,
             usual=1,
         ),
     ]
+    songs_seed: Annotated[Seed, Axis("songs")]
     seed: Annotated[Seed, Axis("seed")]
 
     @property
@@ -100,9 +100,9 @@ class Cell:
         return " ".join(f"{name}={value}" for name, value in values.items() if AXES[name].usual != value)
 
     @property
-    def without_seed(self) -> "Cell":
-        """What all cells that differ in their seed only have in common."""
-        return replace(self, seed=0)
+    def setting(self) -> "Cell":
+        """What all cells that differ in their seeds only have in common."""
+        return replace(self, songs_seed=0, seed=0)
 
 
 _TYPES = typing.get_type_hints(Cell, include_extras=True)
@@ -160,6 +160,11 @@ class Params(Section):
                 raise ValueError(f"{key}: {name} is none of remixes; is it {' or '.join(close)}?")
             for remix in self.remixes[name].said().values():
                 remix.check()
+        if len(self.sweep.values("songs_seed")) > 1 and set(self.sweep.values("data_fraction")) == {1}:
+            raise ValueError(
+                "sweep.songs_seed: draws the songs of data_fraction, and 1 is all of them; give one songs_seed, or a "
+                "data_fraction below 1"
+            )
         return self
 
 
@@ -279,7 +284,9 @@ class Common(Section):
 
     `batch_size`: examples that a device computes at once. `accumulate`: such batches, on each device, whose gradients
     make one step of the optimiser. `ema_decay`: what the averaged weights keep of themselves over `ema_examples`
-    examples, on however many devices.
+    examples, on however many devices. `patience`: epochs without a better validation that end a training; null goes
+    through the whole schedule. `epoch_examples`: an epoch has so many examples, and so every training of a sweep takes
+    as many steps as the others, on however many songs; null is every window once.
     """
 
     batch_size: Count
@@ -287,7 +294,8 @@ class Common(Section):
     clip_norm: Positive
     ema_decay: Fraction
     ema_examples: Count
-    patience: Count
+    patience: Count | None
+    epoch_examples: Count | None = None
 
 
 class Training(Section):

@@ -19,7 +19,7 @@ from vocalremix.remix.mixing import mix, peak
 from vocalremix.util.errors import InputError
 from vocalremix.util.random import KeyedRandom
 from vocalremix.util.values import STEMS
-from vocalremix.windows.beats import read_pulses
+from vocalremix.windows.pulses import read_pulses
 
 Key = tuple[int, int]
 """Epoch and index of an example."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from vocalremix.remix.base import Match
 from vocalremix.util.values import SAMPLE_RATE
-from vocalremix.windows.beats import Pulse, of_copy
+from vocalremix.windows.pulses import Pulse, of_copy
 
 OCTAVES = 2.0 ** np.arange(-2, 3)
 

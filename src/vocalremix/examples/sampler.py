@@ -10,18 +10,30 @@ from vocalremix.examples.dataset import Key, RemixDataset
 class EpochSampler(Sampler[Key]):
     """The keys of one process's examples; together, the processes go through every global batch side by side.
 
-    An epoch has one order for all, from (seed, training, epoch). Its tail that does not fill a global batch is left
-    out. Of `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the
-    processes one each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th
-    `global_batch` examples, whatever `world` is, and training with more processes is the same training.
+    A pass over all examples has one order for all processes, from (seed, training, pass). An epoch is a pass without
+    its tail that does not fill a global batch; or it is the next `epoch_examples` of passes that follow one another,
+    rounded down to global batches. The first number of a key is the pass.
+
+    Of `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the processes one
+    each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th `global_batch` examples,
+    whatever `world` is, and training with more processes is the same training.
     """
 
-    def __init__(self, examples: RemixDataset, global_batch: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        examples: RemixDataset,
+        global_batch: int,
+        *,
+        epoch_examples: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         """Start at epoch 0. Raises ValueError where `world` does not divide `global_batch`."""
         if global_batch % world:
             raise ValueError(f"a global batch of {global_batch} cannot be shared by {world} processes alike")
         self._examples = examples
-        self._n_used = len(examples) // global_batch * global_batch
+        self._n_used = (epoch_examples or len(examples)) // global_batch * global_batch
+        self._pass_examples = len(examples) if epoch_examples else self._n_used
         self._rank, self._world = rank, world
         self._epoch = 0
 
@@ -29,13 +41,23 @@ class EpochSampler(Sampler[Key]):
         """Choose the epoch to go through next; Lightning calls this."""
         self._epoch = epoch
 
+    def pass_of(self, epoch: int) -> int:
+        """The pass in which an epoch begins."""
+        return epoch * self._n_used // max(self._pass_examples, 1)
+
     def __len__(self) -> int:
         """The number of this process's examples in an epoch."""
         return self._n_used // self._world
 
     def __iter__(self) -> Iterator[Key]:
-        """Yields (epoch, index)."""
-        epoch = self._epoch
-        order = self._examples.random(epoch, name="order").permutation(len(self._examples))
-        for index in order[: self._n_used][self._rank :: self._world].tolist():
-            yield epoch, index
+        """Yields (pass, index)."""
+        first = self._epoch * self._n_used
+        last, number = first + self._n_used, self.pass_of(self._epoch)
+        keys: list[Key] = []
+        while number * self._pass_examples < last:
+            order = self._examples.random(number, name="order").permutation(len(self._examples))
+            start = number * self._pass_examples
+            taken = order[max(first - start, 0) : min(last - start, self._pass_examples)]
+            keys += [(number, index) for index in taken.tolist()]
+            number += 1
+        return iter(keys[self._rank :: self._world])

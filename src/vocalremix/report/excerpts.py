@@ -63,13 +63,13 @@ def choose_excerpts(study: Study, music: Path) -> list[Excerpt]:
 
 def _systems(study: Study) -> Mapping[str, Scores]:
     """Every run under the name it is played by; a cell is called by the axes that vary."""
-    first_seed = study.settings.params.sweep.values("seed")[0]
-    axes = [axis for axis in study.swept_axes if axis != "seed"] or ["speech_remix_prob"]
+    axes = study.asked_axes or ["speech_remix_prob"]
+    # of all seeds, the first
     cells = {
         " ".join(f"{axis} {shown(getattr(cell, axis))}" for axis in axes): run.scores
-        for cell, run in study.cells.items()
-        if cell.seed == first_seed
+        for cell, run in reversed(study.cells.items())
     }
+    cells = dict(reversed(cells.items()))
     finals = {"train": study.train.scores, "train_full": study.train_full.scores}
     return {"initial": study.initial.scores} | cells | finals
 

@@ -163,14 +163,14 @@ def _speech(study: Study) -> Figure:
     handles, labels = panels[-1].get_legend_handles_labels()
     has_bars = len(study.mixture.songs) > 1
     title = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
-    if (n_seeds := len(study.settings.params.sweep.values("seed"))) > 1:
-        title = f"Points: mean of {n_seeds} seeds. {title}"
+    if (n_trainings := sum(cell.setting == study.best_cell.setting for cell in study.cells)) > 1:
+        title = f"Points: mean of {n_trainings} trainings. {title}"
     figure.legend(handles, labels, title=title, loc="outside upper center", ncols=n_columns)
     return figure
 
 
 def _heat_axes(study: Study) -> list[str]:
-    return [axis for axis in study.swept_axes if axis != "seed"]
+    return study.asked_axes
 
 
 def _heat_map(study: Study) -> Figure:
@@ -212,7 +212,7 @@ def _heat_map(study: Study) -> Figure:
 
 def _lines(study: Study) -> dict[str, dict[float, list[Cell]]]:
     """The cells of each line by speech_remix_prob; seeds share a line."""
-    axes = [axis for axis in study.swept_axes if axis not in ("speech_remix_prob", "seed")]
+    axes = [axis for axis in study.asked_axes if axis != "speech_remix_prob"]
     lines: dict[str, dict[float, list[Cell]]] = {}
     for cell in study.cells:
         name = ", ".join(f"{axis} {shown(getattr(cell, axis))}" for axis in axes) or "fine-tuned"

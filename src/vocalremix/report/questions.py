@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
+import numpy as np
 import pandas as pd
 
-from vocalremix.config.params import AXES, ONE_DRAW, Cell, Value, shown
+from vocalremix.config.params import AXES, Cell, Value, shown
 from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
 from vocalremix.report.table import Row, Table
 from vocalremix.report.wording import Verdict, evidence, size, verdict, what_is_known
@@ -28,8 +29,8 @@ INTERACTION = "Does speech help more where songs are scarce?"
 FINE_TUNING = "Does fine-tuning with remixing beat the initial checkpoint?"
 FINAL = "Do the final trainings beat the initial checkpoint?"
 THRESHOLD = f"Is the mean above 10 log10 5 = {THRESHOLD_DB:.2f} dB?"
+ONE_DRAW = "All trainings hear the same songs of a share: intervals say nothing of other songs to train on."
 NOTES = {axis.question: axis.note for axis in AXES.values()} | {
-    INTERACTION: ONE_DRAW,
     FINAL: (
         "Whole trainings, as in the thesis: beside static copies, train has its own mix_prob and more steps than "
         "initial, train_full also validation songs and more steps than train. What copies or songs add by themselves "
@@ -39,6 +40,7 @@ NOTES = {axis.question: axis.note for axis in AXES.values()} | {
 """What has to be known to read the answers, by question."""
 
 Differences = Mapping[Metric, pd.DataFrame]
+"""Of each metric, a row for each song and a column for each training, called by its draw of the songs."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,8 @@ class Question:
     comparisons: Sequence[Comparison]
     is_detail: bool = False
     """Whether the question before it sums this one up."""
-
-    @property
-    def note(self) -> str:
-        """What has to be known to read the answers; empty where nothing is."""
-        return NOTES.get(self.title, "")
+    note: str = ""
+    """What has to be known to read the answers; empty where nothing is."""
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -88,7 +87,7 @@ def ask(study: Study) -> list[Question]:
     Cells that differ in their seed only are one system. A metric that no song has is left out.
     """
     settings = _by_settings(study)
-    best = settings[study.best_cell.without_seed]
+    best = settings[study.best_cell.setting]
     asked = [question for axis in SETTINGS if axis in study.swept_axes for question in _axis(study, settings, axis)]
     if {"speech_remix_prob", "data_fraction"} <= set(study.swept_axes):
         asked.append(_interaction(study, settings))
@@ -105,7 +104,11 @@ def ask(study: Study) -> list[Question]:
     )
     levels = {"initial": [study.initial], "the best cell": best, "train_full": [study.train_full]}
     asked.append(_question(THRESHOLD, [(name, "the threshold", _above(runs)) for name, runs in levels.items()]))
-    return [question for question in asked if question.comparisons]
+    of_one_draw = {AXES["data_fraction"].question, INTERACTION} if "songs_seed" not in study.swept_axes else {}
+    notes = {title: " ".join(filter(None, [NOTES.get(title), ONE_DRAW])) for title in of_one_draw}
+    return [
+        replace(question, note=(NOTES | notes).get(question.title, "")) for question in asked if question.comparisons
+    ]
 
 
 def effects_table(questions: Iterable[Question]) -> Table:
@@ -125,6 +128,7 @@ def effects_table(questions: Iterable[Question]) -> Table:
             "wilcoxon_p": effect.wilcoxon_p_value,
             "cohens_d": effect.cohens_d,
             "n_songs": effect.n_songs,
+            "n_draws": effect.n_draws,
             "n_seeds": effect.n_seeds,
             "n_nan": effect.n_dropped,
             "songs_needed": effect.songs_needed,
@@ -135,10 +139,12 @@ def effects_table(questions: Iterable[Question]) -> Table:
     ]
     caption = (
         "Differences of whole-song scores on the same test songs (cSDR: median over a song's frames). p: paired t "
-        "test, two-sided; with several seeds, songs and seeds as crossed random effects. Holm p: adjusted for all "
+        "test, two-sided; with several seeds, songs and seeds as crossed random effects; with several draws of the "
+        "training songs, songs and draws. Holm p: adjusted for all "
         "comparisons under the same question and metric; a sentence takes sides only where it is below 0.05 and the "
         "95 % interval leaves zero out. Interval: BCa bootstrap over songs, paired t where there are fewer than "
-        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds. Wilcoxon's p and Cohen's d are of each song's mean over seeds. "
+        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds or draws. Wilcoxon's p and Cohen's d are of each song's "
+        "mean. "
         f"Songs needed: for {RELEVANT_DB:g} dB to be found 4 times out of 5 among as many comparisons; none where "
         f"fewer than {FEWEST_SONGS_TO_PLAN} songs leave open how much songs differ, or where seeds differ too much for "
         "any number of songs. NaN: songs left out because a score is undefined."
@@ -151,7 +157,7 @@ def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]], i
     for metric in METRICS:
         scored = [(index, entry[2][metric]) for index, entry in enumerate(comparisons)]
         scored = [(index, differences) for index, differences in scored if not differences.dropna().empty]
-        adjusted = adjust([paired_effect(differences) for _, differences in scored]) if scored else []
+        adjusted = adjust([_effect(differences) for _, differences in scored]) if scored else []
         for (index, _), effect in zip(scored, adjusted, strict=True):
             effects[index][metric] = effect
     return Question(
@@ -210,36 +216,57 @@ def _interaction(study: Study, settings: Mapping[Cell, list[Run]]) -> Question:
                         if axis in study.swept_axes
                     ),
                     f"the gain at data_fraction {many:g}",
-                    {metric: at_few[metric] - at_many[metric] for metric in METRICS},
+                    {metric: at_few[metric] - _repeated(at_many[metric], at_few[metric]) for metric in METRICS},
                 )
             )
     return _question(INTERACTION, comparisons)
 
 
 def _by_settings(study: Study) -> dict[Cell, list[Run]]:
-    """The cells' runs, those of all seeds together."""
+    """The cells' runs, those of all seeds together; where all songs are trained on, those of one draw."""
     settings: dict[Cell, list[Run]] = {}
+    first_draw = study.settings.params.sweep.values("songs_seed")[0]
     for cell, run in study.cells.items():
-        settings.setdefault(cell.without_seed, []).append(run)
+        if run.draw is not None or cell.songs_seed == first_draw:
+            settings.setdefault(cell.setting, []).append(run)
     return settings
 
 
+def _effect(differences: pd.DataFrame) -> Effect:
+    """Of the table of `paired_effect`: draws by seeds where there are several draws."""
+    of_draws = [of_draw.T.to_numpy() for _, of_draw in differences.T.groupby(level=0, sort=False, dropna=False)]
+    return paired_effect(np.stack(of_draws, axis=1))
+
+
 def _gains(runs: Sequence[Run], *baselines: Run) -> Differences:
-    """Per metric, `(songs, seeds)` differences; one baseline stands for every seed."""
-    pairs = list(zip(runs, baselines * len(runs) if len(baselines) == 1 else baselines, strict=True))
+    """Per metric, `(songs, trainings)` differences; fewer baselines, or runs, stand for the trainings of every draw."""
+    n_trainings = max(len(runs), len(baselines))
+    pairs = [(runs[n % len(runs)], baselines[n % len(baselines)]) for n in range(n_trainings)]
+    draws = [baseline.draw if run.draw is None else run.draw for run, baseline in pairs]
     return {
         metric: pd.concat(
             [run.scores.songs[metric.of_song] - baseline.scores.songs[metric.of_song] for run, baseline in pairs],
             axis=1,
-            ignore_index=True,
+            keys=draws,
         )
         for metric in METRICS
     }
 
 
+def _repeated(differences: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """The trainings of one draw, for every draw of another table."""
+    times = like.shape[1] // differences.shape[1]
+    return pd.DataFrame(np.tile(differences.to_numpy(), times), differences.index, like.columns)
+
+
 def _mean(of_settings: Sequence[Differences]) -> Differences:
-    """Over settings, song by song and seed by seed."""
-    return {metric: reduce(add, [one[metric] for one in of_settings]) / len(of_settings) for metric in METRICS}
+    """Over settings, song by song and training by training."""
+
+    def mean(tables: list[pd.DataFrame]) -> pd.DataFrame:
+        widest = max(tables, key=lambda table: table.shape[1])
+        return reduce(add, [_repeated(table, widest) for table in tables]) / len(tables)
+
+    return {metric: mean([one[metric] for one in of_settings]) for metric in METRICS}
 
 
 def _above(runs: Sequence[Run]) -> Differences:

@@ -1,13 +1,13 @@
 """All that a report is made from: the trainings of one study and their scores, read from disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vocalremix.config.params import Cell, Settings
+from vocalremix.config.params import AXES, Cell, Settings
 from vocalremix.training.checkpoint import read_metadata
 from vocalremix.util.errors import InputError
 
@@ -46,11 +46,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Run:
-    """A training: its checkpoint's metadata, one row per epoch (None: imported, not trained), and its scores."""
+    """A training: its checkpoint's metadata, one row per epoch (None: imported, not trained), and its scores.
+
+    `draw` names the songs that it was trained on, of those that `sweep.songs_seed` draws.
+    """
 
     metadata: dict[str, Any]
     history: pd.DataFrame | None
     scores: Scores
+    draw: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Study:
         """The sweep's axes that take more than one value, in the order of params.yaml."""
         return [axis for axis, values in self.settings.params.sweep if len(values) > 1]
 
+    @property
+    def asked_axes(self) -> list[str]:
+        """Those that the report asks about: all but seeds."""
+        return [axis for axis in self.swept_axes if AXES[axis].question]
+
 
 def read_study(settings: Settings, data: Path, scores: Path) -> Study:
     """Read the runs that params.yaml asks for; runs of an earlier sweep that still lie there are not looked at.
@@ -91,7 +100,10 @@ def read_study(settings: Settings, data: Path, scores: Path) -> Study:
         is_trained = name != "initial" or history.is_file()
         return Run(metadata, _read(history) if is_trained else None, _scores(scores / (scored or name)))
 
-    cells = {cell: run(f"sweep/{cell.name}") for cell in settings.params.sweep.cells()}
+    cells = {
+        cell: replace(run(f"sweep/{cell.name}"), draw=cell.songs_seed if cell.data_fraction < 1 else None)
+        for cell in settings.params.sweep.cells()
+    }
     return Study(
         settings=settings,
         mixture=_scores(scores / "initial", system="mixture"),
@@ -112,7 +124,7 @@ def _best(cells: dict[Cell, Run]) -> Cell:
     """
     valid_db = mean_valid_db(cells)
     best = max(valid_db, key=valid_db.__getitem__)
-    return next(cell for cell in cells if cell.without_seed == best)
+    return next(cell for cell in cells if cell.setting == best)
 
 
 def mean_valid_db(cells: Mapping[Cell, Run]) -> dict[Cell, float]:
@@ -124,7 +136,7 @@ def mean_valid_db(cells: Mapping[Cell, Run]) -> dict[Cell, float]:
                 f"sweep/{cell.name}: trained without validation songs, so no best cell can be chosen; "
                 "name some in the profile's corpus.music.valid"
             )
-        valid_db.setdefault(cell.without_seed, []).append(float(run.metadata["best_valid_usdr_db"]))
+        valid_db.setdefault(cell.setting, []).append(float(run.metadata["best_valid_usdr_db"]))
     return {settings: sum(of_seeds) / len(of_seeds) for settings, of_seeds in valid_db.items()}
 
 

@@ -267,12 +267,12 @@ def _best_epoch(run: Run) -> int | None:
 
 def _chosen(study: Study) -> str:
     """The best cell and why it was chosen."""
-    mean_db = f"{mean_valid_db(study.cells)[study.best_cell.without_seed]:.2f} dB"
-    n_seeds = len(study.settings.params.sweep.values("seed"))
+    mean_db = f"{mean_valid_db(study.cells)[study.best_cell.setting]:.2f} dB"
+    n_seeds = sum(cell.setting == study.best_cell.setting for cell in study.cells)
     if n_seeds == 1:
         return f"{_cell(study.best_cell)}, the cell of the sweep with the highest validation uSDR ({mean_db})"
     return (
-        f"{_cell(study.best_cell)}, the first of {n_seeds} seeds of the settings with the highest mean "
+        f"{_cell(study.best_cell)}, the first of {n_seeds} trainings of the settings with the highest mean "
         f"validation uSDR ({mean_db}; the sentences on what the data support are about all of them)"
     )
 

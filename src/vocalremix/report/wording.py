@@ -41,8 +41,9 @@ def evidence(effect: Effect) -> str:
     if not effect.is_supported and (low > 0 or high < 0):
         interval += f" but {'adjusted ' * (effect.n_compared > 1)}p {effect.adjusted_p:.2g}"
     songs = f"{effect.n_songs} song" + ("s" if effect.n_songs > 1 else "")
+    draws = f", {effect.n_draws} draws of the training songs" if effect.n_draws > 1 else ""
     seeds = f", {effect.n_seeds} seeds" if effect.n_seeds > 1 else ""
-    return f"{interval}, {songs}{seeds}"
+    return f"{interval}, {songs}{draws}{seeds}"
 
 
 class Verdict(NamedTuple):

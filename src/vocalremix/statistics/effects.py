@@ -38,9 +38,9 @@ class Effect:
     """A mean difference in dB over songs (and seeds), as far as there are songs to test it.
 
     `method` says how the interval was made: "song bootstrap" (BCa), "paired t", "songs and seeds" (crossed random
-    effects) or "" where there is none. `adjusted_p` is Holm's over the family of `n_compared` comparisons that the
-    effect was tested with, see `adjust`. `spread`: the standard deviations in dB that `songs_needed` plans with, None
-    where songs do not differ or are too few to tell how much.
+    effects), "songs and draws" of the training songs, or "" where there is none. `adjusted_p` is Holm's over the family
+    of `n_compared` comparisons that the effect was tested with, see `adjust`. `spread`: the standard deviations in dB
+    that `songs_needed` plans with, None where songs do not differ or are too few to tell how much.
     """
 
     difference: float
@@ -53,6 +53,7 @@ class Effect:
     n_songs: int
     n_seeds: int
     n_dropped: int
+    n_draws: int = 1
     n_compared: int = 1
     spread: Mapping[str, float] | None = None
 
@@ -78,18 +79,28 @@ class Effect:
         if self.spread is None:
             return None
         # the level of Holm's first step
-        return songs_needed(RELEVANT_DB, **self.spread, n_seeds=self.n_seeds, alpha=ALPHA / self.n_compared)
+        repeats = self.n_draws if self.n_draws > 1 else self.n_seeds
+        return songs_needed(RELEVANT_DB, **self.spread, n_seeds=repeats, alpha=ALPHA / self.n_compared)
 
 
 def paired_effect(differences: npt.ArrayLike) -> Effect:
-    """The effect behind differences of scores in dB, `(songs,)` or `(songs, seeds)`.
+    """The effect behind differences of scores in dB, `(songs,)`, `(songs, seeds)` or `(songs, draws, seeds)`.
 
     Songs with a NaN are dropped and counted. With several seeds, both songs and seeds are taken as drawn at random;
     with one, nothing is known of other seeds. Fewer than two songs, or an infinite difference (a perfect estimate),
     leave all but the mean unknown. Raises InputError where no song has a score.
+
+    With several draws of the songs to train on, each with seeds of its own, the draws take the place of the seeds: what
+    seeds of one draw have in common is the draw, and the mean over a draw's seeds varies by both. In the table of these
+    means, songs and draws are crossed, and the test of a balanced nested design is exact (Searle, Casella and McCulloch
+    1992, chapter 4).
     """
     values = np.asarray(differences, np.float64)
     values = values[:, None] if values.ndim == 1 else values
+    n_draws = values.shape[1] if values.ndim == 3 else 1
+    n_trainings = math.prod(values.shape[1:])
+    if values.ndim == 3:
+        values = values.mean(axis=2) if n_draws > 1 else values[:, 0]
     scored = values[~np.isnan(values).any(axis=1)]
     n_songs, n_seeds = scored.shape
     if n_songs == 0:
@@ -104,7 +115,8 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
         wilcoxon_p_value=UNKNOWN,
         cohens_d=UNKNOWN,
         n_songs=n_songs,
-        n_seeds=n_seeds,
+        n_seeds=n_trainings // n_draws,
+        n_draws=n_draws,
         n_dropped=len(values) - n_songs,
     )
     if n_songs < 2 or not np.isfinite(scored).all():
@@ -116,7 +128,7 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
         return replace(
             known,
             confidence_interval=crossed.confidence_interval,
-            method="songs and seeds",
+            method="songs and draws" if n_draws > 1 else "songs and seeds",
             p_value=crossed.p_value,
             adjusted_p=crossed.p_value,
             spread=_spread(n_songs, crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std),

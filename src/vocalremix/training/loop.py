@@ -241,7 +241,7 @@ def fit(
     ]
     if validation:
         callbacks += [
-            _StopsAgain(MONITOR, mode="max", patience=common.patience),
+            *([_StopsAgain(MONITOR, mode="max", patience=common.patience)] if common.patience else []),
             # a whole checkpoint: with save_weights_only, Lightning leaves the averaging out and saves the raw weights
             checkpoint(filename="best", monitor=MONITOR, mode="max"),
         ]
@@ -263,7 +263,13 @@ def fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        sampler = EpochSampler(training, global_batch, rank=trainer.global_rank, world=trainer.world_size)
+        sampler = EpochSampler(
+            training,
+            global_batch,
+            epoch_examples=common.epoch_examples,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
         resume = scratch / "last.ckpt"
         if resume.is_file():
             # Lightning's workers draw the first batches before it tells the sampler where it goes on

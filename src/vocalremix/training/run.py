@@ -51,9 +51,9 @@ def train(
     unaveraged = {"ema_decay": 0.0} if recipe.overfit else {}
     common = profile.training.common.model_copy(update=unaveraged)
     n_epochs = sum(phase.epochs for phase in recipe.schedule)
-    last = (n_epochs - recipe.last[0], recipe.last[1]) if recipe.last else None
+    last = (max(n_epochs - recipe.last[0], 0), recipe.last[1]) if recipe.last else None
     if last:
-        common = common.model_copy(update={"patience": n_epochs})
+        common = common.model_copy(update={"patience": None})
     batch = common.batch_size * common.accumulate
     train_windows, valid_windows = select_windows(recipe, data, profile.sad.step_s, batch)
     torch.manual_seed(recipe.seed)
@@ -151,6 +151,7 @@ def _description(
         "mix_prob": recipe.remixes["classic"].prob,
         "speech_remix_prob": recipe.remixes["speech"].prob,
         "data_fraction": recipe.data_fraction,
+        "songs_seed": recipe.songs_seed,
         "seed": recipe.seed,
         "schedule": json.dumps([phase.model_dump() for phase in recipe.schedule]),
         "accelerator": devices.accelerator,

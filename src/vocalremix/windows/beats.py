@@ -1,10 +1,8 @@
 """Tempo, beats and key of songs, so that remixes can put together what goes together."""
 
 import json
-import math
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +11,10 @@ from vocalremix.corpus import songs
 from vocalremix.util.imports import deciding_files
 from vocalremix.util.pieces import Piece, made
 from vocalremix.util.values import SAMPLE_RATE
+from vocalremix.windows.pulses import Pulse
 from vocalremix.windows.sad import load
 
 CHROMA_SAMPLES = 16384
-
-
-class Pulse(NamedTuple):
-    """The tempo and key of a song; a song without beats, or without bass, has none."""
-
-    tempo_bpm: float | None
-    beats_s: list[float]
-    key: int | None
-    """The pitch class that the bass plays most, 0 for C."""
 
 
 def find_pulse(drums: npt.NDArray[np.float32], bass: npt.NDArray[np.float32], sample_rate: int = SAMPLE_RATE) -> Pulse:
@@ -63,23 +53,6 @@ def find_pulses(root: Path, *, scratch: Path, jobs: int = -1) -> dict[str, dict[
         for song, path in zip(corpus, paths, strict=True):
             pulses.setdefault(song.part, {})[song.name] = Pulse(*json.loads(path.read_text(encoding="utf-8")))
     return pulses
-
-
-def read_pulses(path: Path) -> dict[str, dict[str, Pulse]]:
-    """What `find_pulses` found, from JSON."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {part: {song: Pulse(*pulse) for song, pulse in of_part.items()} for part, of_part in content.items()}
-
-
-def of_copy(pulse: Pulse, copy: str) -> Pulse:
-    """The pulse of a static copy of a song: a pitch copy has another key, a tempo copy another tempo."""
-    kind, _, amount = copy.partition("_")
-    if kind == "pitch" and pulse.key is not None:
-        return pulse._replace(key=math.floor(pulse.key + float(amount) + 0.5) % 12)
-    if kind == "tempo" and pulse.tempo_bpm:
-        rate = float(amount)
-        return pulse._replace(tempo_bpm=pulse.tempo_bpm * rate, beats_s=[beat / rate for beat in pulse.beats_s])
-    return pulse
 
 
 def _write(folder: Path, path: Path) -> None:
