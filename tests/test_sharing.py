@@ -63,7 +63,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     checkout.run("git", "clone", "-q", "--bare", ".", str(machines.origin))
 
     first = machines.clone("a")
-    machines.repro("a", "initial", "resample_speech")
+    machines.repro("a", "initial", "resample_speech", "beats")
     publish(first)
 
     machines.clone("b")

@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from scipy.signal import lfilter, resample_poly
 
+from vocalremix import check as checking
 from vocalremix.check import check, check_quick, copies, refuse_faults
 from vocalremix.check.levels import FULL_SCALE, FlatTops, Levels, SalientWindows
 from vocalremix.check.official import MIXTURE_ERRATA, SALIENT_WINDOWS
-from vocalremix.corpus import check as checking
 from vocalremix.corpus import song_folders, songs
 from vocalremix.corpus.demo import make_music
 from vocalremix.util.errors import InputError

@@ -12,8 +12,7 @@ import soundfile
 
 from vocalremix.audio.writing import write_pcm16
 from vocalremix.config.params import Cell, Settings, Sweep
-from vocalremix.scoring.evaluation import WINDOW_METRICS
-from vocalremix.scoring.metrics import AVERAGES
+from vocalremix.scoring.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 SONGS = ("Al James - Schoolboy Facination With Friends", "NA", "Öde", "Zeno $\\foo$ #1 & <50 %>")
@@ -130,16 +129,18 @@ class FakeStudy:
         part: str = "test",
     ) -> None:
         """Scores around a mean; the second window of the first song has no siSDR, as where a window is silent."""
-        rng = _rng(name)
+        rng, others = _rng(name), _rng(f"others of {name}")
         windows, per_song = [], []
         for system, level in (("model", mean_db), ("mixture", 0.5)):
             for number, song in enumerate(self.songs[:n_songs]):
                 identity = {"part": part, "song": song, "system": system}
                 level_db = level + 1.5 * (number % 4 - 1.5)
-                scored = {key: level_db + rng.normal(0, 0.5) for key in AVERAGES}
+                sdr = [key for key in SONG_PROTOCOLS if key.endswith("_db")]
+                scored = {key: level_db + others.normal(0, 0.5) for key in SONG_PROTOCOLS}
+                scored |= {key: level_db + rng.normal(0, 0.5) for key in sdr}
                 per_song.append(identity | scored | {"excerpt_start_sample": 0})
                 for window in range(windows_per_song):
-                    scores = {key: level_db + rng.normal(0, 1) for key in WINDOW_METRICS}
+                    scores = {key: level_db + rng.normal(0, 1) for key in WINDOW_PROTOCOLS}
                     if (number, window) == (0, 1):
                         scores["sisdr_db"] = np.nan
                     windows.append(identity | {"start_sample": window * 132300} | scores)

@@ -71,7 +71,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 
 
 def test_draws_of_the_training_songs_take_the_place_of_seeds() -> None:
-    """Songs crossed with draws, seeds nested in draws: 95 % of the intervals hold the truth; without draws, far fewer."""
+    """Songs crossed with draws, seeds nested in draws: 95 % of the intervals hold the truth; else fewer."""
     rng, truth, n = np.random.default_rng(0), 0.3, (20, 5, 3)
     hits = {"draws": 0, "seeds": 0}
     for _ in range(400):

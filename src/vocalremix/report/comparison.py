@@ -28,7 +28,7 @@ from vocalremix.report.wording import Verdict, verdict
 from vocalremix.scoring import metrics
 from vocalremix.scoring.estimates import Estimates, counted
 from vocalremix.scoring.evaluation import loudest_window, score_song
-from vocalremix.scoring.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Float64, window_scores
+from vocalremix.scoring.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Case, Float64
 from vocalremix.separation import Separator, separate_recording
 from vocalremix.statistics.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, paired_effect, song_interval
 from vocalremix.training.checkpoint import DESCRIPTION, read_metadata
@@ -385,8 +385,8 @@ def assess(songs: pd.DataFrame, windows: pd.DataFrame, names: tuple[str, str]) -
             effect = _effect(protocol, differences) if len(differences) else None
             compared = sides.loc[differences.index]
             rows.append(
-                {"metric": protocol.metric, "protocol": protocol.name}
-                | {f"{side}_db": _average(protocol, compared[side]) for side in SIDES}
+                {"metric": protocol.metric, "protocol": protocol.name, "unit": protocol.unit}
+                | {side: _average(protocol, compared[side]) for side in SIDES}
                 | _tested(effect, differences)
                 | {"n_windows": len(differences) if protocols is WINDOW_PROTOCOLS else None}
                 | {"n_nan": len(sides) - len(differences)}
@@ -404,7 +404,7 @@ def _differences(sides: pd.DataFrame) -> "pd.Series[float]":
 def _effect(protocol: metrics.Protocol, differences: "pd.Series[float]") -> Effect:
     """The effect over songs, its size and interval by the protocol's own average."""
     effect = paired_effect(differences.groupby(level="song").mean())
-    effect = replace(effect, difference=_average(protocol, differences))
+    effect = replace(effect, difference=_average(protocol, differences), unit=protocol.unit)
     songs = differences.index.get_level_values("song")
     if protocol.average is not np.median:
         return replace(effect, confidence_interval=song_interval(differences, songs))
@@ -421,7 +421,7 @@ def _average(protocol: metrics.Protocol, scores: "pd.Series[float]") -> float:
 
 
 def _tested(effect: Effect | None, differences: "pd.Series[float]") -> dict[str, Value]:
-    columns = ("difference_db", "low_db", "high_db", "interval", "paired_p", "wilcoxon_p", "cohens_d", "n_songs")
+    columns = ("difference", "low", "high", "interval", "paired_p", "wilcoxon_p", "cohens_d", "n_songs")
     if effect is None:
         return dict.fromkeys(columns) | {"interval": "none: nothing to compare", "n_songs": 0}
     values: tuple[Value, ...] = (
@@ -464,7 +464,11 @@ def _excerpt(
     # copies, as views would keep the whole songs in memory
     target = reference[:, span].copy()
     mixture, *both = (
-        Track(name, waveform[:, span].copy(), window_scores(waveform[:, span], target)["usdr_db"])
+        Track(
+            name,
+            waveform[:, span].copy(),
+            WINDOW_PROTOCOLS["usdr_db"].score(Case(waveform[:, span], target, waveform[:, span])),
+        )
         for name, waveform in heard
     )
     return Excerpt(song, "", "", start / SAMPLE_RATE, (mixture, Track("reference", target, None), *both))

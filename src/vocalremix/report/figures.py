@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vocalremix.config.params import Cell, shown
-from vocalremix.report.study import METRICS, USDR, Metric, Run, Study
+from vocalremix.report.study import THESIS_METRICS, USDR, Metric, Run, Study
 from vocalremix.statistics.effects import song_interval
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
@@ -140,8 +140,8 @@ def _speech(study: Study) -> Figure:
     longest = max(map(len, [*lines, CHOSEN]))
     n_columns = 4 if n_labels == 4 else max(min(3, LEGEND_LETTERS // longest), 1)
     figure = _figure(3.6 + 0.18 * math.ceil(n_labels / n_columns))
-    panels = figure.subplots(1, len(METRICS))
-    for panel, metric in zip(panels, METRICS, strict=True):
+    panels = figure.subplots(1, len(THESIS_METRICS))
+    for panel, metric in zip(panels, THESIS_METRICS, strict=True):
         for index, (label, cells_by_prob) in enumerate(lines.items()):
             # drawn a little apart, so that intervals of several lines do not hide one another
             shift = 0.012 * (index - (len(lines) - 1) / 2)
@@ -179,8 +179,8 @@ def _heat_map(study: Study) -> Figure:
     sweep = study.settings.params.sweep
     rows, columns = sorted(sweep.values(row_axis)), sorted(sweep.values(column_axis))
     figure = _figure(1.3 + 0.42 * len(rows))
-    panels = figure.subplots(1, len(METRICS), sharey=True)
-    for panel, metric in zip(panels, METRICS, strict=True):
+    panels = figure.subplots(1, len(THESIS_METRICS), sharey=True)
+    for panel, metric in zip(panels, THESIS_METRICS, strict=True):
         means = np.array(
             [
                 [
@@ -251,9 +251,9 @@ def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, st
     """
     order = after[USDR.of_song].sort_values(na_position="first").index
     figure = _figure(1.5 + 0.28 * max(len(order), 4) if len(order) < 16 else 1.5 + 0.17 * len(order))
-    panels = figure.subplots(1, len(METRICS), sharey=True)
+    panels = figure.subplots(1, len(THESIS_METRICS), sharey=True)
     rows = np.arange(len(order))
-    for panel, metric in zip(panels, METRICS, strict=True):
+    for panel, metric in zip(panels, THESIS_METRICS, strict=True):
         left, right = (scores[metric.of_song].reindex(order).to_numpy() for scores in (before, after))
         gains = right - left
         for chosen, color in ((gains >= 0, BLUE), (gains < 0, VERMILION)):

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from vocalremix.report.figures import Drawing
 from vocalremix.report.listening import TEMPLATES, Excerpt, listening_html, listening_script, listening_style
 from vocalremix.report.questions import Question
-from vocalremix.report.study import METRICS, Study
+from vocalremix.report.study import THESIS_METRICS, Study
 from vocalremix.report.table import Table
 
 LISTENING = "listening/"
@@ -79,7 +79,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     costs = [float(run.metadata["cost"]) for run in runs if "cost" in run.metadata]
     metadata = study.train.metadata
     scores = study.initial.scores
-    n_nan = int(scores.windows[[metric.of_window for metric in METRICS]].isna().any(axis=1).sum())
+    n_nan = int(scores.windows[[metric.of_window for metric in THESIS_METRICS]].isna().any(axis=1).sum())
     return [
         ("Test songs", str(len(scores.songs))),
         ("Test windows", f"{len(scores.windows)}" + (f" ({n_nan} undefined)" if n_nan else "")),

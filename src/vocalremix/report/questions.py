@@ -119,9 +119,10 @@ def effects_table(questions: Iterable[Question]) -> Table:
             "system": comparison.subject,
             "against": comparison.baseline,
             "metric": metric.name,
-            "difference_db": effect.difference,
-            "low_db": effect.confidence_interval.low,
-            "high_db": effect.confidence_interval.high,
+            "unit": metric.unit,
+            "difference": effect.difference,
+            "low": effect.confidence_interval.low,
+            "high": effect.confidence_interval.high,
             "interval": effect.method or None,
             "p": effect.p_value,
             "holm_p": effect.adjusted_p,
@@ -131,7 +132,7 @@ def effects_table(questions: Iterable[Question]) -> Table:
             "n_draws": effect.n_draws,
             "n_seeds": effect.n_seeds,
             "n_nan": effect.n_dropped,
-            "songs_needed": effect.songs_needed,
+            "songs_needed": effect.songs_needed if metric.unit == "dB" else None,
         }
         for question in questions
         for comparison in question.comparisons
@@ -157,7 +158,9 @@ def _question(title: str, comparisons: Sequence[tuple[str, str, Differences]], i
     for metric in METRICS:
         scored = [(index, entry[2][metric]) for index, entry in enumerate(comparisons)]
         scored = [(index, differences) for index, differences in scored if not differences.dropna().empty]
-        adjusted = adjust([_effect(differences) for _, differences in scored]) if scored else []
+        adjusted = (
+            adjust([replace(_effect(differences), unit=metric.unit) for _, differences in scored]) if scored else []
+        )
         for (index, _), effect in zip(scored, adjusted, strict=True):
             effects[index][metric] = effect
     return Question(

@@ -5,27 +5,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from vocalremix.config.params import AXES, Cell, Settings
+from vocalremix.scoring.metrics import SONG_PROTOCOLS
 from vocalremix.training.checkpoint import read_metadata
 from vocalremix.util.errors import InputError
 
 
 class Metric(NamedTuple):
-    """One of the thesis's three metrics and the columns that hold it, per window and per song."""
+    """A metric and the columns that hold it, per window and per song."""
 
     name: str
     of_window: str
     of_song: str
+    unit: str = "dB"
 
 
-METRICS = (
+THESIS_METRICS = (
     Metric("cSDR", "csdr_db", "csdr_thesis_db"),
     Metric("uSDR", "usdr_db", "usdr_db"),
     Metric("siSDR", "sisdr_db", "sisdr_db"),
 )
-USDR = METRICS[1]
+USDR = THESIS_METRICS[1]
+METRICS = THESIS_METRICS + tuple(
+    Metric(protocol.metric, "", column, protocol.unit)
+    for column, protocol in SONG_PROTOCOLS.items()
+    if protocol.average is np.mean and column not in {metric.of_song for metric in THESIS_METRICS}
+)
+"""All that the report's questions are asked about; the thesis's come first."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,10 @@ def mean_valid_db(cells: Mapping[Cell, Run]) -> dict[Cell, float]:
 
 def _scores(folder: Path, system: str = "model") -> Scores:
     windows, songs = _read(folder / "windows.csv"), _read(folder / "songs.csv")
+    if missing := set(SONG_PROTOCOLS).difference(songs.columns):
+        raise InputError(
+            f"{folder / 'songs.csv'}: no column {min(missing)}; score this training anew, dvc repro --force"
+        )
     return Scores(
         windows[windows.system == system].set_index(["part", "song", "start_sample"]),
         songs[songs.system == system].set_index(["part", "song"]),

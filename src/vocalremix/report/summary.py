@@ -9,7 +9,7 @@ import pandas as pd
 
 from vocalremix.config.params import Value
 from vocalremix.report.questions import Question
-from vocalremix.report.study import METRICS, USDR, Scores, Study
+from vocalremix.report.study import THESIS_METRICS, USDR, Scores, Study
 
 DECIMALS = 4
 
@@ -80,4 +80,4 @@ def training_points(study: Study) -> pd.DataFrame:
 
 
 def _means(scores: Scores) -> dict[str, Any]:
-    return {f"{metric.name}_db": scores.mean(metric) for metric in METRICS}
+    return {f"{metric.name}_db": scores.mean(metric) for metric in THESIS_METRICS}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vocalremix.config.params import AXES
+from vocalremix.scoring.metrics import SONG_PROTOCOLS
 
 Value = str | int | float | None
 Row = Mapping[str, Value]
@@ -17,6 +18,11 @@ HEADINGS = {
     "song": "Song",
     "system": "System",
     "protocol": "Protocol",
+    "unit": "Unit",
+    "mixture": "Mixture",
+    "difference": "Difference",
+    "low": "95 % from",
+    "high": "to",
     "mixture_db": "Mixture (dB)",
     "A_db": "A (dB)",
     "B_db": "B (dB)",
@@ -57,10 +63,7 @@ HEADINGS = {
     "n_nan": "NaN",
     "chosen": "Chosen",
     "valid_uSDR_db": "Validation uSDR (dB)",
-    "usdr_db": "uSDR, MDX (dB)",
-    "csdr_sisec_db": "cSDR, SiSEC (dB)",
-    "csdr_thesis_db": "cSDR, thesis (dB)",
-    "sisdr_db": "siSDR (dB)",
+    **{column: protocol.label for column, protocol in SONG_PROTOCOLS.items()},
     "window_usdr_db": "uSDR, windows (dB)",
     **{f"{metric}_db": f"{metric} (dB)" for metric in ("cSDR", "uSDR", "siSDR")},
     **{f"{metric}_std_db": f"{metric} std (dB)" for metric in ("cSDR", "uSDR", "siSDR")},

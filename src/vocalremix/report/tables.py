@@ -7,9 +7,9 @@ import pandas as pd
 
 from vocalremix.config.params import Cell, shown
 from vocalremix.report.published import N_SONGS, N_WINDOWS, PUBLISHED
-from vocalremix.report.study import METRICS, USDR, Metric, Run, Scores, Study, mean_valid_db
+from vocalremix.report.study import THESIS_METRICS, USDR, Metric, Run, Scores, Study, mean_valid_db
 from vocalremix.report.table import Row, Table, Value
-from vocalremix.scoring.metrics import AVERAGES, aggregate
+from vocalremix.scoring.metrics import SONG_PROTOCOLS, aggregate
 from vocalremix.statistics import THRESHOLD_DB, difference_test, one_sample_test
 from vocalremix.statistics.effects import FEWEST_SONGS_TO_DRAW, paired_effect
 
@@ -36,8 +36,8 @@ def all_tables(study: Study) -> list[Table]:
 
 def _initial(study: Study) -> Table:
     name = "table_5_1_initial"
-    rows = {metric: _tested(study.initial.scores, metric) for metric in METRICS}
-    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in METRICS})
+    rows = {metric: _tested(study.initial.scores, metric) for metric in THESIS_METRICS}
+    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in THESIS_METRICS})
     caption = f"{_protocol(study)} {THRESHOLD_TEST} {BY_SONG} {SONG_INTERVAL}"
     return Table(name, "Table 5.1: the initial checkpoint", caption, together)
 
@@ -45,7 +45,7 @@ def _initial(study: Study) -> Table:
 def _overfit(study: Study) -> Table:
     name = "table_5_2_overfit"
     rows = {}
-    for metric in METRICS:
+    for metric in THESIS_METRICS:
         ours = _described(study.overfit.scores, metric)
         initial_db = study.overfit_initial.mean(metric)
         rows[metric] = {
@@ -67,8 +67,8 @@ def _overfit(study: Study) -> Table:
 
 def _best_cell(study: Study) -> Table:
     name = "table_5_3_best_cell"
-    rows = {metric: _tested(study.best.scores, metric) for metric in METRICS}
-    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in METRICS})
+    rows = {metric: _tested(study.best.scores, metric) for metric in THESIS_METRICS}
+    together = _beside_thesis(name, rows, {metric: _thesis_test(name, metric) for metric in THESIS_METRICS})
     caption = (
         f"{_chosen(study)}; the test songs had no say. The thesis's best had no "
         f"speech. {_training(study.best)} {_protocol(study)} {THRESHOLD_TEST} The thesis's t and SE of siSDR repeat "
@@ -81,7 +81,7 @@ def _difference(study: Study) -> Table:
     name = "table_5_4_difference"
     trained, initial = study.best.scores, study.initial.scores
     rows: dict[Metric, Row] = {}
-    for metric in METRICS:
+    for metric in THESIS_METRICS:
         values, baseline = trained.windows[metric.of_window], initial.windows[metric.of_window]
         test = difference_test(values, baseline) if min(values.count(), baseline.count()) > 1 else None
         songs, songs_before = trained.songs[metric.of_song], initial.songs[metric.of_song]
@@ -103,14 +103,14 @@ def _difference(study: Study) -> Table:
         f"pairs nobody can tell which of the two prevails. {BY_SONG} It still ignores the pairs. Right, what holds: "
         f"{GAIN} {_protocol(study)}"
     )
-    together = _beside_thesis(name, rows, {metric: _thesis_difference(metric) for metric in METRICS})
+    together = _beside_thesis(name, rows, {metric: _thesis_difference(metric) for metric in THESIS_METRICS})
     return Table(name, "Table 5.4: the best cell against the initial checkpoint", caption, together)
 
 
 def _train(study: Study) -> Table:
     name = "table_5_5_train"
     scores, initial = study.train.scores, study.initial.scores
-    rows = {metric: _described(scores, metric) | _gain(scores, initial, metric) for metric in METRICS}
+    rows = {metric: _described(scores, metric) | _gain(scores, initial, metric) for metric in THESIS_METRICS}
     caption = f"Training songs and their static copies. {_training(study.train)} {_protocol(study)} Right, {GAIN}"
     return Table(name, "Table 5.5: trained with static copies", caption, _beside_thesis(name, rows))
 
@@ -118,7 +118,7 @@ def _train(study: Study) -> Table:
 def _train_full(study: Study) -> Table:
     name = "table_5_6_train_full"
     rows = {}
-    for metric in METRICS:
+    for metric in THESIS_METRICS:
         initial_db = study.initial.scores.mean(metric)
         ours = _described(study.train_full.scores, metric)
         increase = 100 * (study.train_full.scores.mean(metric) / initial_db - 1) if initial_db > 0 else None
@@ -138,8 +138,8 @@ def _sweep(study: Study) -> Table:
     rows: list[Row] = [
         asdict(cell)
         | {"valid_uSDR_db": float(run.metadata["best_valid_usdr_db"])}
-        | {f"{metric.name}_db": run.scores.mean(metric) for metric in METRICS}
-        | {f"{metric.name}_std_db": float(run.scores.windows[metric.of_window].std()) for metric in METRICS}
+        | {f"{metric.name}_db": run.scores.mean(metric) for metric in THESIS_METRICS}
+        | {f"{metric.name}_std_db": float(run.scores.windows[metric.of_window].std()) for metric in THESIS_METRICS}
         | {"n_windows": len(run.scores.windows), "n_nan": _n_nan(run.scores)}
         | {"chosen": "chosen" if cell == study.best_cell else None}
         for cell, run in study.cells.items()
@@ -168,16 +168,16 @@ def _overview(study: Study) -> Table:
                 "source": OURS,
                 "usdr_db": averages["usdr_db"],
                 **_interval(scores.songs[USDR.of_song]),
-                **{name: averages[name] for name in ("csdr_sisec_db", "csdr_thesis_db", "sisdr_db")},
+                **{name: averages[name] for name in SONG_PROTOCOLS if name != USDR.of_song},
                 "n_songs": int(scores.songs[USDR.of_song].count()),
                 "window_usdr_db": scores.mean(USDR),
                 "n_windows": len(scores.windows),
-                "n_nan": int(scores.songs[list(AVERAGES)].isna().sum().sum()) + _n_nan(scores),
+                "n_nan": int(scores.songs[list(SONG_PROTOCOLS)].isna().sum().sum()) + _n_nan(scores),
             }
         )
         table = THESIS_TABLES.get(system)
         if table:
-            printed = {metric.of_song: PUBLISHED[table][metric.name]["mean_db"] for metric in METRICS}
+            printed = {metric.of_song: PUBLISHED[table][metric.name]["mean_db"] for metric in THESIS_METRICS}
             rows.append({**dict.fromkeys(rows[0]), "system": system, "source": THESIS, **printed})
     caption = (
         "Whole test songs, each column by its own protocol; numbers of different protocols cannot be compared. uSDR, "
@@ -355,7 +355,7 @@ def _thesis_difference(metric: Metric) -> Row:
 
 
 def _n_nan(scores: Scores) -> int:
-    return int(scores.windows[[metric.of_window for metric in METRICS]].isna().sum().sum())
+    return int(scores.windows[[metric.of_window for metric in THESIS_METRICS]].isna().sum().sum())
 
 
 def _beside_thesis(

@@ -20,18 +20,24 @@ def verdict(effect: Effect, subject: str, metric: str) -> str:
 
 def size(effect: Effect) -> str:
     """How large a difference is; what is supported is not nothing, however small."""
-    decibels = abs(effect.difference)
-    return f"{decibels:.2f} dB" if decibels >= 0.005 else f"{decibels:.1g} dB"
+    amount = abs(effect.difference)
+    return (f"{amount:.2f}" if amount >= 0.005 else f"{amount:.1g}") + _unit(effect)
 
 
 def what_is_known(effect: Effect) -> str:
     """Of an effect that is not supported: difference, evidence and, where that can be planned, what it would take."""
     needed = ""
-    if effect.spread and effect.songs_needed is None:
+    if effect.unit != "dB":
+        pass  # what is relevant is known in dB only
+    elif effect.spread and effect.songs_needed is None:
         needed = f"; to find {RELEVANT_DB:g} dB takes more seeds, on any number of songs"
     elif effect.songs_needed and effect.songs_needed > effect.n_songs:
         needed = f"; to find {RELEVANT_DB:g} dB takes about {effect.songs_needed:,} songs"
-    return f"{effect.difference:+.2f} dB, {evidence(effect)}{needed}"
+    return f"{effect.difference:+.2f}{_unit(effect)}, {evidence(effect)}{needed}"
+
+
+def _unit(effect: Effect) -> str:
+    return f" {effect.unit}" if effect.unit else ""
 
 
 def evidence(effect: Effect) -> str:

@@ -14,14 +14,12 @@ from tqdm import tqdm
 from vocalremix.audio.waveform import Waveform
 from vocalremix.audio.writing import map_pcm16
 from vocalremix.corpus import Song, songs
-from vocalremix.scoring.metrics import AVERAGES, aggregate, song_scores, window_scores
+from vocalremix.scoring.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, aggregate, song_scores, window_scores
 from vocalremix.separation import Separator
 from vocalremix.statistics.effects import song_interval
 from vocalremix.util.errors import InputError
 from vocalremix.util.files import publish
 from vocalremix.util.values import SAMPLE_RATE, STEMS
-
-WINDOW_METRICS = ("csdr_db", "usdr_db", "sisdr_db")
 
 
 def evaluate(
@@ -72,7 +70,7 @@ def evaluate(
             # made quieter rather than distorted where it goes beyond full scale
             excerpt = excerpt / max(1.0, float(np.abs(excerpt).max(initial=0)))
             soundfile.write(partial / "excerpts" / f"{name}.flac", excerpt.T, SAMPLE_RATE, subtype="PCM_16")
-        columns = ["part", "song", "system", "start_sample", *WINDOW_METRICS]
+        columns = ["part", "song", "system", "start_sample", *WINDOW_PROTOCOLS]
         window_table, song_table = pd.DataFrame(per_window, columns=columns), pd.DataFrame(per_song)
         summary = {
             system: {
@@ -97,7 +95,8 @@ def score_song(
     """
     spans = [slice(start, start + window_samples) for start in starts]
     return song_scores(estimate, reference, mixture), [
-        {"start_sample": span.start} | window_scores(estimate[:, span], reference[:, span]) for span in spans
+        {"start_sample": span.start} | window_scores(estimate[:, span], reference[:, span], mixture[:, span])
+        for span in spans
     ]
 
 
@@ -157,8 +156,8 @@ def read_mixture_and_target(song: Song, target: str) -> tuple[Waveform, Waveform
 def _describe_songs(song_table: pd.DataFrame) -> dict[str, float]:
     """Each protocol's average, interval and number of songs left out, and the number of all songs."""
     described = aggregate(song_table)
-    for name, average in AVERAGES.items():
-        interval = _interval(song_table[name], song_table.song, average)
+    for name, protocol in SONG_PROTOCOLS.items():
+        interval = _interval(song_table[name], song_table.song, protocol.average)
         described |= {f"{name}_{end}": value for end, value in interval.items()}
     return described | {"n_songs": len(song_table)}
 
@@ -173,7 +172,7 @@ def _describe_windows(window_table: pd.DataFrame) -> dict[str, dict[str, float]]
             "n_nan": int(values.isna().sum()),
             **_interval(values, window_table.song, np.mean),
         }
-        for metric, values in ((metric, window_table[metric]) for metric in WINDOW_METRICS)
+        for metric, values in ((metric, window_table[metric]) for metric in WINDOW_PROTOCOLS)
     }
 
 

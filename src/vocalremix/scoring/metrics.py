@@ -1,6 +1,8 @@
-"""SDR three ways: cSDR (framewise, museval's), uSDR and siSDR, and the ways to average them over songs."""
+"""What is scored: cSDR (framewise, museval's), uSDR, siSDR, logWMSE, bleed and fullness, and how songs are averaged."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,41 +13,54 @@ from vocalremix.util.values import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 Float64 = npt.NDArray[np.float64]
 
+UNDEFINED = float("nan")
+FLOAT32_DIGITS = 4
 USDR_FLOOR = 1e-7
 THESIS_FRAMES_S = (2.0, 1.5)
 SISEC_FRAMES_S = (1.0, 1.0)
+MEL_FFT, MEL_HOP, MEL_BANDS, MEL_RANGE_DB = 4096, 1024, 512, 80
+
+
+@dataclass(frozen=True)
+class Case:
+    """One estimate to score, of a song or of a window: all `(channels, samples)`."""
+
+    estimate: npt.ArrayLike
+    reference: npt.ArrayLike
+    mixture: npt.ArrayLike
+    sample_rate: int = SAMPLE_RATE
+
+    @cached_property
+    def is_silent(self) -> bool:
+        """Whether the reference is, throughout."""
+        return not _sources(self.estimate, self.reference, dtype=None)[1].any()
+
+    @cached_property
+    def mel_differences_db(self) -> "Tensor":
+        """How much louder the estimate is, `(channels, mel bands, frames)` in dB (`bleedless`)."""
+        return _mel_db(self.estimate, self.sample_rate) - _mel_db(self.reference, self.sample_rate)
 
 
 class Protocol(NamedTuple):
-    """What a figure is an average of. Figures of different protocols cannot be compared."""
+    """What a figure is and what it is an average of. Figures of different protocols cannot be compared."""
 
     name: str
     metric: str
     description: str
     average: Callable[[Float64], np.float64]
+    score: Callable[[Case], float]
+    """NaN where it is undefined."""
+    unit: str = "dB"
 
-
-THESIS_CSDR = "2 s frames every 1.5 s, median over frames"
-WINDOW_PROTOCOLS = {
-    "csdr_db": Protocol("windows", "cSDR", f"salient windows: {THESIS_CSDR}, mean over windows", np.mean),
-    "usdr_db": Protocol("windows", "uSDR", "salient windows, mean over windows", np.mean),
-    "sisdr_db": Protocol("windows", "siSDR", "salient windows: mean over channels, mean over windows", np.mean),
-}
-SONG_PROTOCOLS = {
-    "csdr_thesis_db": Protocol("thesis", "cSDR", f"whole songs: {THESIS_CSDR}, mean over songs", np.mean),
-    "csdr_sisec_db": Protocol(
-        "sisec",
-        "cSDR",
-        "whole songs: 1 s frames in which target and accompaniment sound, median over frames, median over songs",
-        np.median,
-    ),
-    "usdr_db": Protocol("mdx", "uSDR", "whole songs, mean over songs", np.mean),
-    "sisdr_db": Protocol("sisdr", "siSDR", "whole songs: mean over channels, mean over songs", np.mean),
-}
-AVERAGES = {score: protocol.average for score, protocol in SONG_PROTOCOLS.items()}
+    @property
+    def label(self) -> str:
+        """Metric and protocol, where they differ, and the unit."""
+        protocol = "" if self.name in (self.metric.lower(), "") else f", {LABELS.get(self.name, self.name)}"
+        return f"{self.metric}{protocol}" + (f" ({self.unit})" if self.unit else "")
 
 
 def usdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> float | Float64:
@@ -138,36 +153,122 @@ def sisec_frames(
     return frames
 
 
+def log_wmse(case: Case) -> float:
+    """logWMSE: the energy of the error, weighted as the ear hears it, over the mixture's, on a scale like SDR's.
+
+    It is defined for a silent reference too (torch-log-wmse; Nomono, log-wmse-audio-quality).
+    """
+    import torch
+    from torch_log_wmse import LogWMSE
+
+    mixture, estimate, reference = (
+        torch.as_tensor(np.asarray(waveform, np.float32))[None]
+        for waveform in (case.mixture, case.estimate, case.reference)
+    )
+    score = LogWMSE(sample_rate=case.sample_rate)(mixture, estimate[:, :, None], reference[:, :, None])
+    return round(float(score), FLOAT32_DIGITS)
+
+
+def bleedless(case: Case) -> float:
+    """100 / (1 + b): b dB is how much louder than the reference the estimate is, in the mel bands where it is louder.
+
+    As in Music-Source-Separation-Training (utils/metrics.py): 512 mel bands, 80 dB below the loudest at most.
+    """
+    return UNDEFINED if case.is_silent else _share(case.mel_differences_db.clamp(min=0))
+
+
+def fullness(case: Case) -> float:
+    """100 / (1 + m): m dB is how much quieter the estimate is, in the mel bands where it is quieter (`bleedless`)."""
+    return UNDEFINED if case.is_silent else _share(-case.mel_differences_db.clamp(max=0))
+
+
+def _share(excess_db: "Tensor") -> float:
+    counted = excess_db[excess_db > 0]
+    return round(100 / (1 + (float(counted.mean()) if len(counted) else 0.0)), FLOAT32_DIGITS)
+
+
+def _mel_db(waveform: npt.ArrayLike, sample_rate: int) -> "Tensor":
+    import torch
+    from torchaudio.functional import amplitude_to_DB, melscale_fbanks
+
+    samples = torch.as_tensor(np.asarray(waveform, np.float32))
+    window = torch.hann_window(MEL_FFT)
+    spectrum = torch.stft(samples, MEL_FFT, MEL_HOP, window=window, pad_mode="constant", return_complex=True).abs()
+    scale: dict[str, Any] = {"norm": "slaney", "mel_scale": "slaney"}
+    bands = melscale_fbanks(MEL_FFT // 2 + 1, 0.0, sample_rate / 2, MEL_BANDS, sample_rate, **scale)
+    mel = bands.T @ spectrum
+    level: Tensor = amplitude_to_DB(mel, 20.0, 1e-10, 0.0, top_db=MEL_RANGE_DB)
+    return level
+
+
+def _usdr(case: Case) -> float:
+    # of a silent reference, the formula measures how loud the estimate is
+    return UNDEFINED if case.is_silent else float(usdr(case.estimate, case.reference))
+
+
+def _sisdr(case: Case) -> float:
+    return float(sisdr(case.estimate, case.reference))
+
+
+def _csdr_thesis(case: Case) -> float:
+    return _median(csdr_frames(case.estimate, case.reference, *THESIS_FRAMES_S, case.sample_rate))
+
+
+def _csdr_sisec(case: Case) -> float:
+    return _median(sisec_frames(case.estimate, case.reference, case.mixture, case.sample_rate))
+
+
+LABELS = {"mdx": "MDX", "sisec": "SiSEC"}
+THESIS_CSDR = "2 s frames every 1.5 s, median over frames"
+WINDOW_PROTOCOLS = {
+    "csdr_db": Protocol("windows", "cSDR", f"salient windows: {THESIS_CSDR}, mean over windows", np.mean, _csdr_thesis),
+    "usdr_db": Protocol("windows", "uSDR", "salient windows, mean over windows", np.mean, _usdr),
+    "sisdr_db": Protocol("windows", "siSDR", "salient windows: mean over channels, mean over windows", np.mean, _sisdr),
+}
+"""All that is scored of windows, by column: one entry is all that a metric takes."""
+SONG_PROTOCOLS = {
+    "csdr_thesis_db": Protocol("thesis", "cSDR", f"whole songs: {THESIS_CSDR}, mean over songs", np.mean, _csdr_thesis),
+    "csdr_sisec_db": Protocol(
+        "sisec",
+        "cSDR",
+        "whole songs: 1 s frames in which target and accompaniment sound, median over frames, median over songs",
+        np.median,
+        _csdr_sisec,
+    ),
+    "usdr_db": Protocol("mdx", "uSDR", "whole songs, mean over songs", np.mean, _usdr),
+    "sisdr_db": Protocol("sisdr", "siSDR", "whole songs: mean over channels, mean over songs", np.mean, _sisdr),
+    "logwmse": Protocol(
+        "logwmse", "logWMSE", "whole songs, error weighted as it is heard, mean over songs", np.mean, log_wmse, ""
+    ),
+    "bleedless": Protocol(
+        "bleedless", "bleedless", "whole songs, 100 without bleed, mean over songs", np.mean, bleedless, ""
+    ),
+    "fullness": Protocol(
+        "fullness", "fullness", "whole songs, 100 where nothing is missing, mean over songs", np.mean, fullness, ""
+    ),
+}
+"""All that is scored of whole songs, by column: one entry is all that a metric takes."""
+
+
 def song_scores(
     estimate: npt.ArrayLike, reference: npt.ArrayLike, mixture: npt.ArrayLike, sample_rate: int = SAMPLE_RATE
 ) -> dict[str, float]:
-    """One song's scores in dB; estimate, reference and mixture `(channels, samples)` of the whole song.
+    """One song's scores by column of SONG_PROTOCOLS; estimate, reference and mixture `(channels, samples)`.
 
-    Keys: those of SONG_PROTOCOLS. Only SiSEC's cSDR needs the mixture, see `sisec_frames`; the thesis scores its target
-    alone, and so does its cSDR here. A score that is undefined is NaN: of a silent reference all of them, of a silent
-    estimate all but uSDR, without accompaniment SiSEC's. Of a perfect estimate all are +inf but uSDR, which its floor
-    keeps finite.
+    SiSEC's cSDR needs the mixture, see `sisec_frames`; the thesis scores its target alone, and so does its cSDR here. A
+    score that is undefined is NaN: of a silent reference all SDRs, of a silent estimate all but uSDR, without
+    accompaniment SiSEC's. Of a perfect estimate all SDRs are +inf but uSDR, which its floor keeps finite.
     """
-    return {
-        "csdr_thesis_db": _median(csdr_frames(estimate, reference, *THESIS_FRAMES_S, sample_rate)),
-        "csdr_sisec_db": _median(sisec_frames(estimate, reference, mixture, sample_rate)),
-        "usdr_db": _defined_usdr(estimate, reference),
-        "sisdr_db": float(sisdr(estimate, reference)),
-    }
+    case = Case(estimate, reference, mixture, sample_rate)
+    return {column: protocol.score(case) for column, protocol in SONG_PROTOCOLS.items()}
 
 
 def window_scores(
-    estimate: npt.ArrayLike, reference: npt.ArrayLike, sample_rate: int = SAMPLE_RATE
+    estimate: npt.ArrayLike, reference: npt.ArrayLike, mixture: npt.ArrayLike, sample_rate: int = SAMPLE_RATE
 ) -> dict[str, float]:
-    """The scores in dB of one salient window, `(channels, samples)`; cSDR with the thesis's frames.
-
-    Keys: those of WINDOW_PROTOCOLS; NaN and +inf as in song_scores.
-    """
-    return {
-        "csdr_db": _median(csdr_frames(estimate, reference, *THESIS_FRAMES_S, sample_rate)),
-        "usdr_db": _defined_usdr(estimate, reference),
-        "sisdr_db": float(sisdr(estimate, reference)),
-    }
+    """The scores of one salient window by column of WINDOW_PROTOCOLS, as `song_scores`; cSDR in the thesis's frames."""
+    case = Case(estimate, reference, mixture, sample_rate)
+    return {column: protocol.score(case) for column, protocol in WINDOW_PROTOCOLS.items()}
 
 
 def aggregate(songs: "pd.DataFrame") -> dict[str, float]:
@@ -179,19 +280,13 @@ def aggregate(songs: "pd.DataFrame") -> dict[str, float]:
     thesis's.
     """
     totals: dict[str, float] = {}
-    for name, average in AVERAGES.items():
+    for name, protocol in SONG_PROTOCOLS.items():
         scores = songs[name].to_numpy(np.float64)
         defined = scores[~np.isnan(scores)]
         with np.errstate(invalid="ignore"):  # +inf and -inf have no mean
-            totals[name] = float(average(defined)) if len(defined) else float("nan")
+            totals[name] = float(protocol.average(defined)) if len(defined) else float("nan")
         totals[name.removesuffix("_db") + "_skipped"] = len(scores) - len(defined)
     return totals
-
-
-def _defined_usdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> float:
-    """uSDR, or NaN for a reference that is silent throughout, of which the formula measures the estimate's level."""
-    _, references = _sources(estimate, reference, dtype=None)
-    return float(usdr(estimate, reference)) if references.any() else float("nan")
 
 
 def _sources(

@@ -35,7 +35,7 @@ Direction = Literal["up", "down", "unknown"]
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference in dB over songs (and seeds), as far as there are songs to test it.
+    """A mean difference over songs (and seeds), as far as there are songs to test it; in `unit`.
 
     `method` says how the interval was made: "song bootstrap" (BCa), "paired t", "songs and seeds" (crossed random
     effects), "songs and draws" of the training songs, or "" where there is none. `adjusted_p` is Holm's over the family
@@ -55,6 +55,7 @@ class Effect:
     n_dropped: int
     n_draws: int = 1
     n_compared: int = 1
+    unit: str = "dB"
     spread: Mapping[str, float] | None = None
 
     @property
@@ -95,7 +96,8 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     means, songs and draws are crossed, and the test of a balanced nested design is exact (Searle, Casella and McCulloch
     1992, chapter 4).
     """
-    values = np.asarray(differences, np.float64)
+    # what rounding leaves of equal differences is no difference
+    values = np.round(np.asarray(differences, np.float64), 9)
     values = values[:, None] if values.ndim == 1 else values
     n_draws = values.shape[1] if values.ndim == 3 else 1
     n_trainings = math.prod(values.shape[1:])
