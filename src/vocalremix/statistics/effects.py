@@ -96,8 +96,7 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     means, songs and draws are crossed, and the test of a balanced nested design is exact (Searle, Casella and McCulloch
     1992, chapter 4).
     """
-    # what rounding leaves of equal differences is no difference
-    values = np.round(np.asarray(differences, np.float64), 9)
+    values = np.asarray(differences, np.float64)
     values = values[:, None] if values.ndim == 1 else values
     n_draws = values.shape[1] if values.ndim == 3 else 1
     n_trainings = math.prod(values.shape[1:])
