@@ -88,6 +88,8 @@ def test_policies_are_an_axis_as_any_other(empty_study: FakeStudy) -> None:
     asked = verdicts.split("## Which remixes help?\n")[1].split("\n## ")[0]
     assert "emix umx on average over speech_remix_prob" in asked and "against thesis" in asked
     assert set(pd.read_csv(study.report / "plots" / "sweep.csv").remix) == {"thesis", "umx", "msst"}
+    svg = (study.report.parent / "index.html").read_text().split('id="sweep_remix"')[1].split("</figure>")[0]
+    assert all(f">{name}<" in svg for name in ("thesis", "umx", "msst"))
 
 
 def test_nothing_changes_when_it_fails(small_study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:

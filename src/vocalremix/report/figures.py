@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vocalremix.config.params import Cell, shown
+from vocalremix.config.params import Cell, Value, shown
 from vocalremix.report.study import THESIS_METRICS, USDR, Metric, Run, Study
 from vocalremix.statistics.effects import song_interval
 
@@ -61,6 +61,11 @@ WIDTH_IN = 8.0
 LINES = ("-", "--", ":", "-.")
 LONGEST_NAME = 34
 LEGEND_LETTERS = 90  # side by side in a figure's width, beside the keys
+MEANS = "Means over the salient windows of the test songs."
+LIKE = {
+    "mix_prob": "As in figure 2.7 of the thesis (Jeon et al., arXiv 2402.18407), for these runs.",
+    "remix": "As in figure 2.8 of the thesis (Jeon et al., arXiv 2402.18407), for these runs.",
+}
 CHOSEN = "chosen by validation uSDR"
 MOST_MARKERS = 30
 
@@ -102,8 +107,13 @@ def draw_all(study: Study) -> list[Drawing]:
             Drawing(
                 "figure_5_2_speech",
                 "SDR against speech_remix_prob",
-                "Means over the salient windows of the test songs. Figure 5.2 of the thesis, with intervals.",
-                _speech(study),
+                f"{MEANS} Figure 5.2 of the thesis, with intervals.",
+                _against(study, "speech_remix_prob"),
+            ),
+            *(
+                Drawing(f"sweep_{axis}", f"SDR against {axis}", f"{MEANS} {LIKE.get(axis, '')}", _against(study, axis))
+                for axis in study.asked_axes
+                if axis != "speech_remix_prob"
             ),
             Drawing(
                 "figure_5_3_songs",
@@ -122,7 +132,7 @@ def draw_all(study: Study) -> list[Drawing]:
         if len(_heat_axes(study)) > 1:
             rows, columns = _heat_axes(study)[:2]
             caption = f"Means over the test windows, over seeds and whatever else varies; {rows} by {columns}."
-            drawings.insert(1, Drawing("sweep_heat_map", "The sweep as a map", caption, _heat_map(study)))
+            drawings.insert(-3, Drawing("sweep_heat_map", "The sweep as a map", caption, _heat_map(study)))
     return drawings
 
 
@@ -133,33 +143,39 @@ def draw_pair(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str])
         return Drawing("song_by_song", "All songs", caption, paired_songs(before, after, names))
 
 
-def _speech(study: Study) -> Figure:
-    """SDR against speech_remix_prob: one panel per metric, one line per combination of the other axes."""
-    lines = _lines(study)
+def _against(study: Study, axis: str) -> Figure:
+    """SDR against an axis of the sweep: one panel per metric, one line per combination of the other axes."""
+    lines, values = _lines(study, axis), study.settings.params.sweep.values(axis)
+    # names stand side by side, numbers at their place
+    is_named = any(isinstance(value, str) for value in values)
+    places = {value: float(place if is_named else value) for place, value in enumerate(values)}
+    width = (max(places.values()) - min(places.values())) or 1.0
     n_labels = len(lines) + 3
     longest = max(map(len, [*lines, CHOSEN]))
     n_columns = 4 if n_labels == 4 else max(min(3, LEGEND_LETTERS // longest), 1)
     figure = _figure(3.6 + 0.18 * math.ceil(n_labels / n_columns))
     panels = figure.subplots(1, len(THESIS_METRICS))
     for panel, metric in zip(panels, THESIS_METRICS, strict=True):
-        for index, (label, cells_by_prob) in enumerate(lines.items()):
+        for index, (label, cells_by_value) in enumerate(lines.items()):
             # drawn a little apart, so that intervals of several lines do not hide one another
-            shift = 0.012 * (index - (len(lines) - 1) / 2)
+            shift = 0.012 * width * (index - (len(lines) - 1) / 2)
             look = {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index // len(COLORS) % len(LINES)]}
-            means = _sweep_line(panel, study, metric, cells_by_prob, shift, label, look)
-            if study.best_cell in cells_by_prob.get(study.best_cell.speech_remix_prob, []):
-                probability = study.best_cell.speech_remix_prob
-                chosen = [probability + shift], [means[probability]]
+            if is_named:
+                look["linestyle"] = "none"
+            shifted = {value: place + shift for value, place in places.items()}
+            means = _sweep_line(panel, study, metric, cells_by_value, shifted, label, look)
+            if study.best_cell in cells_by_value.get(best := getattr(study.best_cell, axis), []):
+                chosen = [shifted[best]], [means[best]]
         for label, scores, style in (("initial", study.initial.scores, "--"), ("mixture", study.mixture, ":")):
             if math.isfinite(level := scores.mean(metric)):
                 panel.axhline(level, color=GREY, linestyle=style, linewidth=1.3, label=label)
         panel.plot(*chosen, "o", ms=11, mfc="none", mec=INK, mew=1.2, label=CHOSEN)
         panel.set_title(metric.name)
         panel.set_ylabel(f"{metric.name}, mean over test windows (dB)")
-        probabilities = study.settings.params.sweep.values("speech_remix_prob")
-        panel.set_xticks(probabilities, [f"{value:g}" for value in probabilities], fontsize=7)
+        turned = {"rotation": 60, "ha": "right"} if is_named else {}
+        panel.set_xticks(list(places.values()), [shown(value) for value in values], fontsize=7, **turned)
         panel.grid(visible=False, axis="x")
-    figure.supxlabel("speech_remix_prob (share of training examples whose target is speech)", fontsize=9)
+    figure.supxlabel(axis, fontsize=9)
     handles, labels = panels[-1].get_legend_handles_labels()
     has_bars = len(study.mixture.songs) > 1
     title = "Bars: 95 % interval of the mean, had the songs been others" if has_bars else "One test song: no intervals"
@@ -210,13 +226,13 @@ def _heat_map(study: Study) -> Figure:
     return figure
 
 
-def _lines(study: Study) -> dict[str, dict[float, list[Cell]]]:
-    """The cells of each line by speech_remix_prob; seeds share a line."""
-    axes = [axis for axis in study.asked_axes if axis != "speech_remix_prob"]
-    lines: dict[str, dict[float, list[Cell]]] = {}
+def _lines(study: Study, axis: str) -> dict[str, dict[Value, list[Cell]]]:
+    """The cells of each line by their value of an axis; seeds share a line."""
+    others = [other for other in study.asked_axes if other != axis]
+    lines: dict[str, dict[Value, list[Cell]]] = {}
     for cell in study.cells:
-        name = ", ".join(f"{axis} {shown(getattr(cell, axis))}" for axis in axes) or "fine-tuned"
-        lines.setdefault(name, {}).setdefault(cell.speech_remix_prob, []).append(cell)
+        name = ", ".join(f"{other} {shown(getattr(cell, other))}" for other in others) or "fine-tuned"
+        lines.setdefault(name, {}).setdefault(getattr(cell, axis), []).append(cell)
     return lines
 
 
@@ -224,23 +240,23 @@ def _sweep_line(
     panel: Axes,
     study: Study,
     metric: Metric,
-    cells_by_prob: dict[float, list[Cell]],
-    shift: float,
+    cells_by_value: dict[Value, list[Cell]],
+    places: dict[Value, float],
     label: str,
     look: dict[str, Any],
-) -> dict[float, float]:
+) -> dict[Value, float]:
     """Draw means over windows with the intervals had the songs been others; returns the means."""
-    probabilities = sorted(cells_by_prob)
+    drawn = sorted(cells_by_value, key=places.__getitem__)
     means, intervals = [], []
-    for probability in probabilities:
-        seeds = [study.cells[cell].scores.windows[metric.of_window] for cell in cells_by_prob[probability]]
+    for value in drawn:
+        seeds = [study.cells[cell].scores.windows[metric.of_window] for cell in cells_by_value[value]]
         values = pd.concat(seeds, axis=1).mean(axis=1).dropna()
         means.append(float(values.mean()))
         intervals.append(song_interval(values, values.index.get_level_values("song")))
-    x = np.array(probabilities) + shift
+    x = [places[value] for value in drawn]
     panel.plot(x, means, marker="o", label=label, **look)
     panel.vlines(x, *zip(*intervals, strict=True), color=look["color"], linewidth=1.1)
-    return dict(zip(probabilities, means, strict=True))
+    return dict(zip(drawn, means, strict=True))
 
 
 def paired_songs(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> Figure:
@@ -314,8 +330,8 @@ def _training_sweep(study: Study) -> Figure:
     panels = figure.subplots(1, 2)
     probabilities = sorted(study.settings.params.sweep.values("speech_remix_prob"))
     shades = dict(zip(probabilities, colormaps["viridis"](np.linspace(0.15, 0.85, len(probabilities))), strict=True))
-    styles = dict(zip(_lines(study), LINES * len(study.cells), strict=False))
-    for style, cells_by_prob in zip(styles.values(), _lines(study).values(), strict=True):
+    styles = dict(zip(_lines(study, "speech_remix_prob"), LINES * len(study.cells), strict=False))
+    for style, cells_by_prob in zip(styles.values(), _lines(study, "speech_remix_prob").values(), strict=True):
         for probability, cells in cells_by_prob.items():
             for cell, (panel, column) in product(cells, zip(panels, ("train_loss", "valid_usdr_db"), strict=True)):
                 _curve(panel, study.cells[cell], column, color=shades[probability], linestyle=style)
