@@ -19,8 +19,7 @@ from benchmarks.page import line
 from benchmarks.race import Row, closeness, duration, number, plain_process, race, without_bf16
 from vocalremix.audio.waveform import Waveform
 from vocalremix.config.params import read_yaml
-from vocalremix.corpus.demo.song import plan_song
-from vocalremix.corpus.demo.stems import make_stems
+from vocalremix.corpus.demo.song import make_stems, plan_song
 from vocalremix.models.base import SeparationModel
 from vocalremix.models.configs import BSRNNConfig
 from vocalremix.models.registry import build

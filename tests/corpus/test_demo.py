@@ -8,11 +8,9 @@ import soundfile
 from scipy import signal
 
 from vocalremix.corpus.demo import make_music, make_speech
-from vocalremix.corpus.demo.song import Note, SongPlan, melody, plan_song
+from vocalremix.corpus.demo.song import RANGE_SEMITONES, Note, SongPlan, contour, melody, plan_song
+from vocalremix.corpus.demo.sound import CONSONANTS, VOWELS_HZ, Syllable, n_frames, sawtooth, time_varying_filter, utter
 from vocalremix.corpus.demo.speech import speaker
-from vocalremix.corpus.demo.stems import sung_pitch
-from vocalremix.corpus.demo.synthesis import bin_frequencies_hz, plucked, sawtooth, time_varying_filter
-from vocalremix.corpus.demo.voice import Syllable, Voice, n_frames, utter
 from vocalremix.util.errors import InputError
 
 RATE = 44100
@@ -120,15 +118,15 @@ def test_vocals_stand_a_little_below_the_accompaniment(songs: list[tuple[SongPla
     for _, stems in songs:
         accompaniment = stems["drums"] + stems["bass"] + stems["other"]
         ratio_db = 10 * np.log10(np.sum(stems["vocals"] ** 2) / np.sum(accompaniment**2))
-        assert -5 < ratio_db < -1
+        assert -4 < ratio_db < -0.5
 
 
 def test_the_singer_rests_and_sings(songs: list[tuple[SongPlan, dict[str, np.ndarray]]]) -> None:
     for plan, stems in songs:
         level = frame_rms(stems["vocals"], 0.1)
         assert 0.4 < np.mean(level > 1e-2) < 0.9
-        start_s, end_s = plan.instrumental[1]
-        # The room and the breath before the next phrase reach into the break a little.
+        start_s, end_s = plan.rests[1]
+        # the room and the consonant before the next phrase reach into the break a little
         assert level[round(10 * start_s) + 10 : round(10 * end_s) - 6].max() < 1e-3
 
 
@@ -141,7 +139,8 @@ def test_vocals_are_in_the_middle_and_other_is_wide(songs: list[tuple[SongPlan, 
 
 def test_sung_pitch_stays_in_the_singers_range(songs: list[tuple[SongPlan, dict[str, np.ndarray]]]) -> None:
     for plan, stems in songs:
-        low_hz, high_hz = 0.94 * plan.singer.low_hz, 1.06 * plan.singer.high_hz
+        low_hz = 440 * 2 ** ((plan.lowest_midi - 69) / 12)
+        low_hz, high_hz = 0.94 * low_hz, 1.06 * low_hz * 2 ** (RANGE_SEMITONES / 12)
         pitches = autocorrelation_pitch_hz(stems["vocals"].mean(axis=0), RATE, 60, 700)
         assert len(pitches) > 50
         assert np.mean([low_hz < hz < high_hz for hz in pitches]) > 0.95
@@ -162,9 +161,11 @@ def test_songs_differ_in_key_tempo_singer_and_sound(songs: list[tuple[SongPlan, 
     plans = [plan_song(0, index, 30.0) for index in range(14)]
     assert len({plan.name for plan in plans}) == 14
     assert len({(plan.tonic, plan.mode) for plan in plans}) == 14
-    tempi, voices = (sorted(values) for values in zip(*((p.bpm, p.singer.low_hz) for p in plans), strict=True))
+    tempi, voices = (
+        sorted(values) for values in zip(*((p.bpm, 2 ** (p.lowest_midi / 12)) for p in plans), strict=True)
+    )
     assert np.diff(tempi).min() > 0.5 and tempi[-1] - tempi[0] > 40
-    assert np.diff(voices).min() > 0.3 and voices[-1] > 1.8 * voices[0]
+    assert np.diff(voices).min() > 0.03 and voices[-1] > 1.8 * voices[0]
     spectra = [signal.welch(sum(stems.values()).mean(axis=0), RATE, nperseg=8192)[1] for _, stems in songs]
     similarity = np.corrcoef(np.log(np.array(spectra)[:, 5:1000]))
     levels = np.array([frame_rms(stems["drums"], 0.05) for _, stems in songs])
@@ -187,18 +188,17 @@ def test_melody_keeps_to_scale_range_and_rests() -> None:
         plan = plan_song(9, index, 30.0)
         scale = {plan.pitch(degree) % 12 for degree in range(7)}
         assert len(scale) == 7
-        notes = melody(plan, plan.singer.low_hz, plan.singer.high_hz, plan.instrumental, np.random.default_rng(index))
+        notes = melody(plan, plan.lowest_midi, plan.rests, np.random.default_rng(index))
         for note, following in zip(notes, [*notes[1:], None], strict=True):
-            hz = 440 * 2 ** ((note.midi - 69) / 12)
             assert note.midi % 12 in scale
-            assert plan.singer.low_hz <= hz <= plan.singer.high_hz
+            assert 0 <= note.midi - plan.lowest_midi <= RANGE_SEMITONES
             assert following is None or note.start_s + note.duration_s <= following.start_s + 1e-9
-            for start_s, end_s in plan.instrumental:
+            for start_s, end_s in plan.rests:
                 assert note.start_s + note.duration_s <= start_s or note.start_s >= end_s
 
 
 def test_vibrato_has_the_asked_rate_and_depth() -> None:
-    track_hz = sung_pitch([Note(0.0, 4.0, 69)], vibrato_hz=5.0, vibrato_cents=50, frames=401)
+    track_hz, _ = contour([Note(0.0, 4.0, 69)], vibrato_hz=5.0, vibrato_cents=50, frames=401)
     cents = 1200 * np.log2(track_hz[100:300] / 440)
     assert np.abs(cents).max() == pytest.approx(50, rel=0.02)
     assert np.argmax(np.abs(np.fft.rfft(cents))) * 100 / 200 == 5.0
@@ -207,10 +207,10 @@ def test_vibrato_has_the_asked_rate_and_depth() -> None:
 
 def test_vowels_have_their_formants() -> None:
     """The strongest harmonic near each formant of "had" lies within a harmonic of the table's value."""
-    voice = Voice(low_hz=80, high_hz=160, formant_scale=1.0, tilt_hz=5000, breathiness=0)
     n_samples = RATE
     track_hz = np.full(n_frames(n_samples, RATE), 80.0)
-    waveform = utter(voice, [Syllable(0, 1, "", "had", "had")], track_hz, n_samples, RATE, np.random.default_rng(0))
+    had = Syllable(0, 1, CONSONANTS[4], VOWELS_HZ[2])
+    waveform = utter([had], track_hz, 1.0, n_samples, RATE, np.random.default_rng(0))
     frequencies_hz, power = signal.welch(waveform[8820:35280], RATE, nperseg=4096)
     for formant_hz in (660, 1720, 2410):
         near = np.abs(frequencies_hz - formant_hz) < 300
@@ -222,9 +222,9 @@ def test_vowels_have_their_formants() -> None:
 def test_time_varying_filter_filters_exactly_where_nothing_varies() -> None:
     hop = RATE // 100
     taps = signal.firwin(101, 3000, fs=RATE)
-    response = signal.freqz(taps, worN=bin_frequencies_hz(RATE), fs=RATE)[1].astype(np.complex64)
+    response = signal.freqz(taps, worN=np.fft.rfftfreq(4 * hop, 1 / RATE), fs=RATE)[1].astype(np.complex64)
     waveform = np.random.default_rng(0).standard_normal(10 * hop + 17).astype(np.float32)
-    result = time_varying_filter(waveform, np.tile(response, (11, 1)), hop)
+    result = time_varying_filter(waveform, np.tile(response, (11, 1)))
     np.testing.assert_allclose(result, signal.lfilter(taps, 1, waveform), atol=1e-5)
 
 
@@ -238,11 +238,6 @@ def test_sawtooth_aliases_less_than_a_ramp() -> None:
         assert np.argmax(power) == pytest.approx(f0_hz, abs=1)
         aliases.append(power[10:1200].sum() / power.sum())
     assert aliases[0] < 0.01 * aliases[1]
-
-
-def test_strings_are_in_tune() -> None:
-    for f0_hz in (110, 587):
-        assert np.argmax(np.abs(np.fft.rfft(plucked(f0_hz, 1.0, 0.5, 0.3, RATE)))) == f0_hz
 
 
 def test_speech_is_a_librispeech_tree(speech: Path) -> None:
@@ -260,7 +255,7 @@ def test_speech_is_a_librispeech_tree(speech: Path) -> None:
 def test_speech_has_its_voices_and_no_held_pitch(speech: Path) -> None:
     medians = []
     for index in range(4):
-        voice, _ = speaker(3, index)
+        low_hz = speaker(3, index).low_hz
         pitches: list[float] = []
         for path in sorted((speech / "demo-clean" / str(1001 + index)).rglob("*.flac")):
             waveform = soundfile.read(path)[0]
@@ -269,7 +264,7 @@ def test_speech_has_its_voices_and_no_held_pitch(speech: Path) -> None:
             assert np.abs(waveform).max() < 0.75
             pitches += autocorrelation_pitch_hz(waveform, 16000, 60, 400)
         assert len(pitches) > 40
-        assert np.mean([0.94 * voice.low_hz < hz < 1.06 * voice.high_hz for hz in pitches]) > 0.9
+        assert np.mean([0.94 * low_hz < hz < 1.06 * low_hz * 2 ** (2 / 3) for hz in pitches]) > 0.9
         assert np.percentile(pitches, 90) / np.percentile(pitches, 10) > 1.12
         medians.append(np.median(pitches))
     assert min(medians[1], medians[3]) > 1.2 * max(medians[0], medians[2])
@@ -281,7 +276,6 @@ def test_speech_has_its_voices_and_no_held_pitch(speech: Path) -> None:
         {"n_train": 0, "n_valid": 0, "n_test": 0},
         {"n_train": -1},
         {"n_test": 1.5},
-        {"n_train": 1025},
         {"duration_s": 0},
         {"duration_s": float("nan")},
         {"duration_s": 1e6},

@@ -85,7 +85,7 @@ class Cell:
             usual=1,
         ),
     ]
-    songs_seed: Annotated[Seed, Axis("songs")]
+    songs_seed: Annotated[Seed, Axis("songs", usual=42)]
     seed: Annotated[Seed, Axis("seed")]
 
     @property

@@ -10,9 +10,8 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from vocalremix.audio.writing import write_pcm16
-from vocalremix.corpus.demo.song import plan_song
+from vocalremix.corpus.demo.song import make_stems, plan_song
 from vocalremix.corpus.demo.speech import SPEECH_RATE, speaker, utterance
-from vocalremix.corpus.demo.stems import make_stems
 from vocalremix.util.errors import InputError
 from vocalremix.util.files import publish
 
@@ -48,7 +47,6 @@ def make_music(
         raise InputError(f"demo corpus: duration_s is {duration_s}, not {MIN_DURATION_S:g} to {MAX_DURATION_S:g}")
     _check_count("seed", seed, least=0)
     parts = [part for part, count in counts.items() for _ in range(count)]
-    plan_song(seed, len(parts) - 1, duration_s)
     with publish(destination) as partial:
         tasks = (delayed(_write_song)(partial / part, seed, i, duration_s) for i, part in enumerate(parts))
         _run(tasks, len(parts), "songs", jobs)
@@ -80,11 +78,11 @@ def _write_song(folder: Path, seed: int, index: int, duration_s: float) -> None:
 
 
 def _write_speaker(folder: Path, seed: int, index: int, n_utterances: int) -> None:
-    voice, syllables_per_s = speaker(seed, index)
+    voice = speaker(seed, index)
     name, chapter = str(1001 + index), str(100001 + index)
     (folder / name / chapter).mkdir(parents=True)
     for number in range(n_utterances):
-        waveform = utterance(voice, syllables_per_s, np.random.default_rng((seed, index, DETAILS, number)))
+        waveform = utterance(voice, np.random.default_rng((seed, index, DETAILS, number)))
         path = folder / name / chapter / f"{name}-{chapter}-{number:04d}.flac"
         soundfile.write(path, np.rint(waveform * 32768).astype(np.int16), SPEECH_RATE, subtype="PCM_16")
 
