@@ -140,7 +140,7 @@ def plan_song(seed: int, index: int, duration_s: float) -> SongPlan:
         tract=float(0.98 + 0.2 * height + rng.uniform(-0.04, 0.04)),
         groove=int(turns[0] + index + index // 4) % len(GROOVES),
         bass_line=int(turns[1] + index) % len(BASS_LINES),
-        vocals_db=float(rng.uniform(-3.2, -0.7)),
+        vocals_db=float(rng.uniform(-2.8, -0.3)),
         break_at=float(rng.uniform(0.35, 0.5)),
     )
 
