@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MICRO = ROOT / "tests/profiles/micro.yaml"
-CELL = "thesis-{}-0.8-1-42"
+CELL = "thesis-{}-0.8-1-42-42"
 
 
 class Study:

@@ -212,7 +212,7 @@ class TestPipeline:
         output = study.run(
             "dvc", "exp", "run", "-S", "sweep.remix=[thesis,backwards]", "-S", "sweep.speech_remix_prob=[0]"
         )
-        new = "backwards-0-0.8-1-42"
+        new = "backwards-0-0.8-1-42-42"
         assert f"sweep@{new}" in stages_run(output)
         assert not {"initial", "overfit", "index", "augment"} & stages_run(output)
         (run,) = study.mlflow_runs("params.`remix` = 'backwards'")
