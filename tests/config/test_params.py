@@ -79,6 +79,19 @@ def test_every_profile_is_valid(tmp_path: Path, name: str) -> None:
             "demo.yaml: model.chunk_samples: 1048576 is longer than a window",
         ),
         ({"profile:training.sweep": {"epochs": 0, "learning_rate": 1}}, "demo.yaml: training.sweep.0.epochs: "),
+        (
+            {"profile:training.sweep": {"epochs": 1, "learning_rate": 1, "epoch_examples": 0}},
+            "demo.yaml: training.sweep.0.epoch_examples: ",
+        ),
+        (
+            {
+                "profile:training.train_full": [
+                    {"epochs": 1, "learning_rate": 1, "epoch_examples": 8},
+                    {"epochs": 1, "learning_rate": 1},
+                ]
+            },
+            "demo.yaml: training.train_full: give the same epoch_examples in all phases, or in none",
+        ),
     ],
 )
 def test_refuses_with_file_key_and_remedy(tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -247,7 +260,6 @@ def test_thesis_profile_is_the_thesis(tmp_path: Path) -> None:
         "ema_decay": 0.9999,
         "ema_examples": 5,
         "patience": 10,
-        "epoch_examples": None,
     }
     assert training.common.model_dump() == common
     assert [(phase.epochs, phase.learning_rate) for phase in training.train_full] == [

@@ -88,7 +88,11 @@ def test_seeds_of_a_cell_are_one_system_and_paired_by_seed(empty_study: FakeStud
     assert interaction.effects[USDR].difference == pytest.approx((gains(0.4) - gains(1)).mean())
     (less_data, _) = questions[each["data_fraction"]].comparisons
     assert (less_data.subject, less_data.baseline) == ("data_fraction 0.4 at speech_remix_prob 0", "1")
-    assert questions[FINE_TUNING].comparisons[0].effects[USDR].n_seeds == 3
+    for effect in (
+        questions[FINE_TUNING].comparisons[0].effects[USDR],
+        questions[THRESHOLD].comparisons[1].effects[USDR],
+    ):
+        assert (effect.n_draws, effect.n_seeds) == (1, 3)
 
 
 def test_draws_of_the_training_songs_are_a_factor(empty_study: FakeStudy) -> None:
@@ -98,24 +102,28 @@ def test_draws_of_the_training_songs_are_a_factor(empty_study: FakeStudy) -> Non
     )
     questions = asked(study.write())
     few, many = questions[f"{SPEECH} {SETTING_BY_SETTING}"].comparisons
-    assert (few.effects[USDR].n_draws, few.effects[USDR].n_seeds, few.effects[USDR].method) == (3, 2, "songs and draws")
+    assert (few.effects[USDR].n_draws, few.effects[USDR].n_seeds, few.effects[USDR].method) == (
+        *(3, 2),
+        "songs, draws and seeds",
+    )
     assert (many.effects[USDR].n_draws, many.effects[USDR].n_seeds) == (1, 2)
 
     def songs(p: float, fraction: float, draw: int, seed: int) -> np.ndarray:
         return np.asarray(usdr(study, f"sweep/{Cell('thesis', p, 0.8, fraction, draw, seed).name}"))
 
-    gains = {
-        fraction: np.mean(
-            [[songs(0.5, fraction, d, s) - songs(0, fraction, d, s) for s in (1, 2)] for d in (7, 8, 9)[:draws]], axis=1
-        ).T
-        for fraction, draws in ((0.4, 3), (1, 1))
-    }
-    expected = crossed_test(gains[0.4])
-    assert few.effects[USDR].p_value == pytest.approx(expected.p_value)
-    assert many.effects[USDR].difference == pytest.approx(gains[1].mean())
+    def gains(fraction: float, draws: tuple[int, ...]) -> np.ndarray:
+        rows = [[songs(0.5, fraction, d, s) - songs(0, fraction, d, s) for s in (1, 2)] for d in draws]
+        return np.moveaxis(np.asarray(rows), 2, 0)
+
+    at_few, at_all = gains(0.4, (7, 8, 9)), gains(1, (7,))
+    assert few.effects[USDR].p_value == pytest.approx(crossed_test(at_few).p_value)
+    assert many.effects[USDR].p_value == pytest.approx(crossed_test(at_all[:, 0]).p_value)
     (interaction,) = questions[INTERACTION].comparisons
     assert interaction.effects[USDR].n_draws == 3
-    assert interaction.effects[USDR].p_value == pytest.approx(crossed_test(gains[0.4] - gains[1]).p_value)
+    assert interaction.effects[USDR].p_value == pytest.approx(crossed_test(at_few - at_all).p_value)
+    levels = {comparison.subject: comparison.effects[USDR] for comparison in questions[THRESHOLD].comparisons}
+    best = read_study(study.settings, study.data, study.scores).best_cell
+    assert (levels["the best cell"].n_draws, levels["the best cell"].n_seeds) == (3 if best.data_fraction < 1 else 1, 2)
     assert not questions[INTERACTION].note and "draws of the training songs" in few.effects[USDR].method + "".join(
         verdict.text for verdict in questions[f"{SPEECH} {SETTING_BY_SETTING}"].verdicts
     )

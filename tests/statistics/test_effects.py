@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from vocalremix.report.wording import verdict
-from vocalremix.statistics import effects
+from vocalremix.statistics import crossed_test, effects
 from vocalremix.statistics.effects import adjust, paired_effect, song_interval
 from vocalremix.util.errors import InputError
 
@@ -70,27 +71,18 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert apart.confidence_interval.high - apart.confidence_interval.low > 0.95 * (high - low)
 
 
-def test_draws_of_the_training_songs_take_the_place_of_seeds() -> None:
-    """Songs crossed with draws, seeds nested in draws: 95 % of the intervals hold the truth; else fewer."""
-    rng, truth, n = np.random.default_rng(0), 0.3, (20, 5, 3)
-    hits = {"draws": 0, "seeds": 0}
-    for _ in range(400):
-        songs, draws, seeds = (
-            rng.normal(0, 0.8, (20, 1, 1)),
-            rng.normal(0, 0.4, (1, 5, 1)),
-            rng.normal(0, 0.2, (1, 5, 3)),
-        )
-        differences = truth + songs + draws + seeds + rng.normal(0, 0.2, (20, 5, 1)) + rng.normal(0, 0.3, n)
-        for name, table in (("draws", differences), ("seeds", differences.reshape(20, 15))):
-            low, high = paired_effect(table).confidence_interval
-            hits[name] += low <= truth <= high
-    assert stats.binomtest(hits["draws"], 400, 0.95).pvalue > 1e-3
-    assert hits["seeds"] < hits["draws"] - 20
-    effect = paired_effect(differences)
-    assert (effect.n_draws, effect.n_seeds, effect.method) == (5, 3, "songs and draws")
-    of_means = paired_effect(differences.mean(axis=2))
-    assert effect.p_value == of_means.p_value and effect.confidence_interval == of_means.confidence_interval
-    assert paired_effect(differences[:, :1]) == paired_effect(differences[:, 0])
+def test_draws_of_the_training_songs_are_a_factor_beside_seeds() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 0.05, (1, 5, 1))
+    differences = 0.3 + rng.normal(0, 0.8, (20, 1, 1)) + draws + rng.normal(0, 0.3, (20, 5, 3))
+    effect, tested = paired_effect(differences), crossed_test(differences)
+    assert (effect.n_draws, effect.n_seeds, effect.method) == (5, 3, "songs, draws and seeds")
+    assert (effect.p_value, effect.confidence_interval) == (tested.p_value, tested.confidence_interval)
+    assert effect.spread is None and effect.songs_needed is None, "draws and seeds together are not planned for"
+    one_draw, one_seed = paired_effect(differences[:, :1]), paired_effect(differences[:, :, :1])
+    assert one_draw == paired_effect(differences[:, 0])
+    alike = replace(paired_effect(differences[:, :, 0]), n_draws=5, n_seeds=1, method="songs and draws")
+    assert one_seed == alike and one_seed.songs_needed == alike.songs_needed is not None
 
 
 def test_comparisons_made_together_are_adjusted_together() -> None:

@@ -106,6 +106,67 @@ def test_intervals_cover_the_truth_and_the_variance_is_unbiased(seeds: int, fewe
     assert np.mean([result.standard_error**2 for result in results]) == pytest.approx(variance, rel=0.1)
 
 
+def cube(rng: np.random.Generator, shape: tuple[int, int, int], stds: dict[str, float]) -> np.ndarray:
+    """Random effects of songs, draws and seeds; "sd" is of songs and draws together."""
+    return sum(
+        std * rng.standard_normal([n if factor in part else 1 for factor, n in zip("sdk", shape, strict=True)])
+        for part, std in stds.items()
+    )
+
+
+def test_three_factors_have_the_mean_squares_of_the_three_way_table() -> None:
+    stds = {"s": 0.8, "d": 0.6, "k": 0.5, "sd": 0.4, "sk": 0.3, "dk": 0.4, "sdk": 0.2}
+    values = cube(np.random.default_rng(13), (7, 4, 3), stds)
+    song, draw, seed = np.indices(values.shape)
+    frame = pd.DataFrame({"d": values.ravel(), "song": song.ravel(), "draw": draw.ravel(), "seed": seed.ravel()})
+    with np.errstate(divide="ignore"):  # nothing is left over for an F test
+        squares = anova_lm(ols("d ~ C(song) * C(draw) * C(seed)", frame).fit())[:-1]
+    song, draw, seed, song_draw, song_seed, draw_seed, residual = squares["mean_sq"]
+    result = crossed_test(values)
+    variance = (song + draw + seed - song_draw - song_seed - draw_seed + residual) / values.size
+    assert result.standard_error**2 == pytest.approx(variance)
+    spread = sum(square**2 / df for square, df in zip(squares["mean_sq"], squares["df"], strict=True))
+    assert result.degrees_of_freedom == pytest.approx((values.size * variance) ** 2 / spread)
+    assert result.song_std**2 == pytest.approx((song - song_draw - song_seed + residual) / 12)
+    assert result.draw_std**2 == pytest.approx((draw - song_draw - draw_seed + residual) / 21)
+    of_seed, of_seed_in_draw = (seed - song_seed - draw_seed + residual) / 28, (draw_seed - residual) / 7
+    assert result.seed_std**2 == pytest.approx(of_seed + of_seed_in_draw)
+    left = (song_draw - residual) / 3 + (song_seed - residual) / 4 + residual
+    assert result.residual_std**2 == pytest.approx(left)
+
+
+def test_one_draw_or_one_seed_is_the_test_of_two_factors() -> None:
+    values = table(np.random.default_rng(14), 12, 4, (0.8, 0.3, 0.4), 0.5)
+    two = crossed_test(values)
+    assert crossed_test(values[:, None]) == two
+    draws = crossed_test(values[:, :, None])
+    assert (draws.p_value, draws.confidence_interval) == (two.p_value, two.confidence_interval)
+    assert (draws.draw_std, draws.residual_std, draws.n_draws) == (two.seed_std, two.residual_std, 4)
+
+
+NESTED = {"s": 0.8, "d": 0.2, "sd": 0.2, "dk": 0.2, "sdk": 0.3}
+"""Each draw has seeds of its own."""
+SHARED = {"s": 0.5, "d": 0.2, "k": 0.3, "sd": 0.1, "sk": 0.1, "sdk": 0.2}
+"""One side is trained on all songs: its seeds are the same for all draws."""
+
+
+@pytest.mark.parametrize("stds", [NESTED, SHARED], ids=["nested", "shared"])
+@pytest.mark.parametrize(("draws", "seeds"), [(1, 5), (5, 1), (5, 3), (4, 4)])
+def test_with_draws_too_one_in_twenty_finds_what_is_not_there(draws: int, seeds: int, stds: dict[str, float]) -> None:
+    """At the nominal level, and the interval with it. What is not repeated is given no effect: no table can show it."""
+    alone = {factor for factor, n in (("d", draws), ("k", seeds)) if n == 1}
+    known = {part: std for part, std in stds.items() if part not in alone and set(part) <= {"s", "d", "k"} - alone}
+    rng = np.random.default_rng([15, draws, seeds])
+    tables = [cube(rng, (20, draws, seeds), known) + np.zeros((20, draws, seeds)) for _ in range(1000)]
+    results = [crossed_test(values) for values in tables]
+    found = sum(result.p_value < 0.05 for result in results)
+    assert found == sum(not low <= 0 <= high for low, high in (result.confidence_interval for result in results))
+    assert 0.03 <= found / 1000 <= 0.07
+    if stds is SHARED and draws > 1 and seeds > 1:
+        of_draws = sum(crossed_test(values.mean(axis=2)).p_value < 0.05 for values in tables)
+        assert of_draws > 0.15 * 1000, "a test of the draws' means takes shared seeds for none"
+
+
 @pytest.mark.parametrize("shape", [(30, 2), (12, 6)])
 def test_draws_have_the_pigeonhole_variance(shape: tuple[int, int]) -> None:
     values = table(np.random.default_rng(7), *shape, (0.8, 0.3, 0.4), 0.5)
@@ -169,7 +230,7 @@ def test_a_model_against_itself_shows_no_difference() -> None:
 
 @pytest.mark.parametrize("analyse", [crossed_test, bootstrap_songs_and_seeds])
 def test_bad_input_is_named(analyse: type) -> None:
-    with pytest.raises(InputError, match=r"expected differences \(songs, seeds\), got the shape \(3,\)"):
+    with pytest.raises(InputError, match=r"expected differences \(songs, seeds\).*, got the shape \(3,\)"):
         analyse([1, 2, 3])
     with pytest.raises(InputError, match="expected differences"):
         analyse(np.empty((3, 0)))

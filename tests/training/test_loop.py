@@ -198,11 +198,29 @@ def test_keeps_the_best_epoch_on_validation(corpus: tuple[Path, pd.DataFrame], t
     assert torch.equal(tiny.weights(model), tiny.weights(only_first))
 
 
-@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 1), (1, 2)])
-def test_goes_on_after_any_epoch_to_the_same_weights(
-    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, accumulate: int, workers: int
+def fixed(epoch_examples: int | None) -> tuple[Phase, ...]:
+    return tuple(phase.model_copy(update={"epoch_examples": epoch_examples}) for phase in tiny.SCHEDULE)
+
+
+@pytest.mark.parametrize("songs", ["AD", "ABCD"])
+def test_epochs_of_so_many_examples_take_the_same_steps_on_any_songs(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, songs: str
 ) -> None:
-    options: dict[str, Any] = {"common": common(2, accumulate)}
+    """4 or 12 windows, three epochs of 10 examples in batches of 2."""
+    root, windows = corpus
+    _, outcome = train((root, windows[windows.song.isin(list(songs))]), tmp_path, schedule=fixed(10))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3 * 5
+    assert len(outcome.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "workers", "epoch_examples"),
+    [(1, 0, None), (2, 0, None), (1, 1, None), (1, 2, None), (1, 0, 10), (2, 2, 30)],
+)
+def test_goes_on_after_any_epoch_to_the_same_weights(
+    corpus: tuple[Path, pd.DataFrame], tmp_path: Path, accumulate: int, workers: int, epoch_examples: int | None
+) -> None:
+    options: dict[str, Any] = {"common": common(2, accumulate), "schedule": fixed(epoch_examples)}
     whole, expected = train(corpus, tmp_path / "whole", **options)
     options["workers"] = workers
     for last_epoch in (0, 1):
@@ -280,6 +298,8 @@ def test_divergence_names_the_windows_of_all_batches_of_the_step(
 def test_too_few_windows_for_a_batch(corpus: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"12 training windows do not fill one batch of 100; lower .* or accumulate"):
         train(corpus, tmp_path, common=common(10, 10))
+    with pytest.raises(InputError, match=r"10 epoch_examples do not fill one batch of 100; .* or raise epoch_examples"):
+        train(corpus, tmp_path, common=common(10, 10), schedule=fixed(10))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPUs of this machine")

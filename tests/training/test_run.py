@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from vocalremix.audio.writing import write_pcm16
-from vocalremix.config.params import AXES, Cell, Params, Profile, Settings
+from vocalremix.config.params import AXES, Cell, Params, Phase, Profile, Settings
 from vocalremix.models import bsrnn
 from vocalremix.remix.base import Remix
 from vocalremix.tracking.store import Store
@@ -165,6 +165,25 @@ def test_a_training_leaves_a_checkpoint_that_loads_and_says_where_it_comes_from(
     assert torch.equal(tiny.weights(checkpoint.load(copied)), tiny.weights(model))
 
 
+@pytest.mark.parametrize(("epoch_examples", "n_epochs"), [(None, 2), (6, 4)])
+def test_epochs_of_so_many_examples_are_all_gone_through(
+    data: Data, tmp_path: Path, epoch_examples: int | None, n_epochs: int
+) -> None:
+    """A rate that ruins the model after the first epoch ends the training at patience 1, or not."""
+    phases = ({"epochs": 1, "learning_rate": 1e-3}, {"epochs": 3, "learning_rate": 30.0})
+    own = settings()
+    hurried = own.profile.training.common.model_copy(update={"patience": 1})
+    training = own.profile.training.model_copy(update={"common": hurried})
+    own = replace(own, profile=own.profile.model_copy(update={"training": training}))
+    schedule = tuple(Phase(**phase, epoch_examples=epoch_examples) for phase in phases)
+    train(recipe(schedule=schedule), own, data, Store(tmp_path, "study"), TAGS, None, tmp_path / "out")
+    metadata = checkpoint.read_metadata(tmp_path / "out")
+    assert (metadata["epochs"], metadata["best_epoch"]) == (n_epochs, 0)
+    assert metadata["patience"] == (None if epoch_examples else 1)
+    run = Store(tmp_path, "study").client().get_run(metadata["mlflow_run_id"])
+    assert json.loads(run.data.params["schedule"])[0]["epoch_examples"] == epoch_examples
+
+
 def test_recomputing_activations_is_the_same_training(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +254,7 @@ def test_what_a_training_read_stands_in_mlflow(data: Data, tmp_path: Path) -> No
         ({"mix_prob": 0.5}, "speech_remix_prob=0.2 mix_prob=0.5 seed=42"),
         ({"data_fraction": 0.25}, "speech_remix_prob=0.2 data_fraction=0.25 seed=42"),
         ({"remix": "umx"}, "remix=umx speech_remix_prob=0.2 seed=42"),
+        ({"data_fraction": 0.25, "songs_seed": 1}, "speech_remix_prob=0.2 data_fraction=0.25 songs_seed=1 seed=42"),
     ],
 )
 def test_a_cell_is_called_by_what_sets_it_apart(changes: dict[str, Any], title: str) -> None:

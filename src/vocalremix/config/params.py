@@ -13,7 +13,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -80,7 +88,7 @@ class Cell:
         Axis(
             "data",
             "What do more songs buy?",
-            "More songs are also more steps, unless training.common.epoch_examples is set.",
+            "More songs are also more steps, unless training.sweep.epoch_examples is set.",
             max,
             usual=1,
         ),
@@ -265,18 +273,30 @@ class Augment(Section):
 
 
 class Phase(Section):
-    """Epochs under one learning rate: `learning_rate * decay ** epoch`, counted from the phase's first epoch."""
+    """Epochs under one learning rate: `learning_rate * decay ** epoch`, counted from the phase's first epoch.
+
+    `epoch_examples`: an epoch has so many examples, on however many songs; null is every window once. With it a
+    training goes through its whole schedule, whatever the patience: all cells of a sweep take the same steps. The best
+    epoch on validation still gives the weights, because as many steps on few songs can end overfit.
+    """
 
     epochs: Count
     learning_rate: Positive
     decay: Share = 1.0
+    epoch_examples: Count | None = None
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-Schedule = Annotated[tuple[Phase, ...], BeforeValidator(_as_list), Field(min_length=1)]
+def _alike(schedule: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    if len({phase.epoch_examples for phase in schedule}) > 1:
+        raise ValueError("give the same epoch_examples in all phases, or in none")
+    return schedule
+
+
+Schedule = Annotated[tuple[Phase, ...], BeforeValidator(_as_list), Field(min_length=1), AfterValidator(_alike)]
 
 
 class Common(Section):
@@ -285,8 +305,7 @@ class Common(Section):
     `batch_size`: examples that a device computes at once. `accumulate`: such batches, on each device, whose gradients
     make one step of the optimiser. `ema_decay`: what the averaged weights keep of themselves over `ema_examples`
     examples, on however many devices. `patience`: epochs without a better validation that end a training; null goes
-    through the whole schedule. `epoch_examples`: an epoch has so many examples, and so every training of a sweep takes
-    as many steps as the others, on however many songs; null is every window once.
+    through the whole schedule.
     """
 
     batch_size: Count
@@ -295,7 +314,6 @@ class Common(Section):
     ema_decay: Fraction
     ema_examples: Count
     patience: Count | None
-    epoch_examples: Count | None = None
 
 
 class Training(Section):

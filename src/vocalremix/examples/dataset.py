@@ -52,7 +52,8 @@ class RemixDataset(Dataset[Example]):
     that key: not on workers, processes, or what was read before. The crop and each remix have random numbers of their
     own, so a change of one remix leaves all other decisions of an example as they were.
 
-    - The crop's four stems come from window `index`, or from where remixes choose. The mixture is their sum.
+    - The crop's four stems come from window `index`, or from where remixes choose. The mixture is their sum. Indices
+      beyond the windows count on from the first window, and are other examples of it.
     - Mixture and target are divided by their common peak, and multiplied by the levels that remixes give.
 
     Peaks and levels are measured on the crop, where the thesis measures them on the whole 6 s window: so only the crop
@@ -109,13 +110,13 @@ class RemixDataset(Dataset[Example]):
         self._random = KeyedRandom(seed, zlib.crc32(training.encode()))
 
     def __len__(self) -> int:
-        """The number of windows: an epoch visits each once."""
+        """The number of windows."""
         return len(self._windows)
 
     def describe(self, key: Key) -> str:
         """Names an example for a message: the window its target comes from, and its key."""
         epoch, index = key
-        return f"{self._windows.describe(index)} (epoch {epoch}, example {index})"
+        return f"{self._windows.describe(index % len(self))} (epoch {epoch}, example {index})"
 
     def random(self, *key: int, name: str = "") -> np.random.Generator:
         """The random numbers of a key, those of two integers an example's; with a `name`, a remix's own.
@@ -130,7 +131,7 @@ class RemixDataset(Dataset[Example]):
         windows = self._windows
         material = Material(
             windows.target,
-            key[1],
+            key[1] % len(self),
             offset_samples,
             windows.crop_samples,
             windows.window_samples,
@@ -149,7 +150,7 @@ class RemixDataset(Dataset[Example]):
         """The example of a key."""
         draws, remixes = self.draw(key), self._remixes(key[0])
         taken = [(remixes[name], drawn) for name, drawn in draws.remixes.items()]
-        sources = {stem: [Source(key[1], draws.offset_samples)] for stem in STEMS}
+        sources = {stem: [Source(key[1] % len(self), draws.offset_samples)] for stem in STEMS}
         for remix, drawn in taken:
             remix.choose(sources, drawn)
         stems = self._windows.read_stems(sources)

@@ -10,9 +10,10 @@ from vocalremix.examples.dataset import Key, RemixDataset
 class EpochSampler(Sampler[Key]):
     """The keys of one process's examples; together, the processes go through every global batch side by side.
 
-    A pass over all examples has one order for all processes, from (seed, training, pass). An epoch is a pass without
+    A pass over all windows has one order for all processes, from (seed, training, pass). An epoch is a pass without
     its tail that does not fill a global batch; or it is the next `epoch_examples` of passes that follow one another,
-    rounded down to global batches. The first number of a key is the pass.
+    rounded down to global batches. A window that comes again in an epoch has an index higher by the number of windows:
+    it is another example.
 
     Of `world` processes, number `rank` takes `order[rank::world]`: `world` consecutive examples go to the processes one
     each, so the k-th batches of `global_batch / world` of all processes are exactly the k-th `global_batch` examples,
@@ -33,7 +34,7 @@ class EpochSampler(Sampler[Key]):
             raise ValueError(f"a global batch of {global_batch} cannot be shared by {world} processes alike")
         self._examples = examples
         self._n_used = (epoch_examples or len(examples)) // global_batch * global_batch
-        self._pass_examples = len(examples) if epoch_examples else self._n_used
+        self._pass_examples = len(examples) if epoch_examples else max(self._n_used, 1)
         self._rank, self._world = rank, world
         self._epoch = 0
 
@@ -41,23 +42,17 @@ class EpochSampler(Sampler[Key]):
         """Choose the epoch to go through next; Lightning calls this."""
         self._epoch = epoch
 
-    def pass_of(self, epoch: int) -> int:
-        """The pass in which an epoch begins."""
-        return epoch * self._n_used // max(self._pass_examples, 1)
-
     def __len__(self) -> int:
         """The number of this process's examples in an epoch."""
         return self._n_used // self._world
 
     def __iter__(self) -> Iterator[Key]:
-        """Yields (pass, index)."""
-        first = self._epoch * self._n_used
-        last, number = first + self._n_used, self.pass_of(self._epoch)
-        keys: list[Key] = []
-        while number * self._pass_examples < last:
-            order = self._examples.random(number, name="order").permutation(len(self._examples))
-            start = number * self._pass_examples
-            taken = order[max(first - start, 0) : min(last - start, self._pass_examples)]
-            keys += [(number, index) for index in taken.tolist()]
-            number += 1
-        return iter(keys[self._rank :: self._world])
+        """Yields (epoch, index)."""
+        first_pass, skipped = divmod(self._epoch * self._n_used, self._pass_examples)
+        indices: list[int] = []
+        while len(indices) < skipped + self._n_used:
+            again = len(indices) // self._pass_examples
+            order = self._examples.random(first_pass + again, name="order").permutation(len(self._examples))
+            indices += (order[: self._pass_examples] + again * len(self._examples)).tolist()
+        taken = indices[skipped : skipped + self._n_used]
+        return ((self._epoch, index) for index in taken[self._rank :: self._world])

@@ -141,14 +141,15 @@ def effects_table(questions: Iterable[Question]) -> Table:
     caption = (
         "Differences of whole-song scores on the same test songs (cSDR: median over a song's frames). p: paired t "
         "test, two-sided; with several seeds, songs and seeds as crossed random effects; with several draws of the "
-        "training songs, songs and draws. Holm p: adjusted for all "
+        "training songs, draws too. Holm p: adjusted for all "
         "comparisons under the same question and metric; a sentence takes sides only where it is below 0.05 and the "
         "95 % interval leaves zero out. Interval: BCa bootstrap over songs, paired t where there are fewer than "
-        f"{FEWEST_SONGS_TO_DRAW}, or songs and seeds or draws. Wilcoxon's p and Cohen's d are of each song's "
+        f"{FEWEST_SONGS_TO_DRAW}, or crossed random effects. Wilcoxon's p and Cohen's d are of each song's "
         "mean. "
         f"Songs needed: for {RELEVANT_DB:g} dB to be found 4 times out of 5 among as many comparisons; none where "
-        f"fewer than {FEWEST_SONGS_TO_PLAN} songs leave open how much songs differ, or where seeds differ too much for "
-        "any number of songs. NaN: songs left out because a score is undefined."
+        f"fewer than {FEWEST_SONGS_TO_PLAN} songs leave open how much songs differ, where seeds differ too much for "
+        "any number of songs, or where both draws and seeds are several. NaN: songs left out because a score is "
+        "undefined."
     )
     return Table("effects", "All comparisons", caption, rows)
 
@@ -236,7 +237,7 @@ def _by_settings(study: Study) -> dict[Cell, list[Run]]:
 
 
 def _effect(differences: pd.DataFrame) -> Effect:
-    """Of the table of `paired_effect`: draws by seeds where there are several draws."""
+    """Of the table of `paired_effect`, songs by draws by seeds."""
     of_draws = [of_draw.T.to_numpy() for _, of_draw in differences.T.groupby(level=0, sort=False, dropna=False)]
     return paired_effect(np.stack(of_draws, axis=1))
 
@@ -274,7 +275,9 @@ def _mean(of_settings: Sequence[Differences]) -> Differences:
 
 def _above(runs: Sequence[Run]) -> Differences:
     return {
-        metric: pd.concat([run.scores.songs[metric.of_song] - THRESHOLD_DB for run in runs], axis=1, ignore_index=True)
+        metric: pd.concat(
+            [run.scores.songs[metric.of_song] - THRESHOLD_DB for run in runs], axis=1, keys=[run.draw for run in runs]
+        )
         for metric in METRICS
     }
 

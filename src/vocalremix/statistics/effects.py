@@ -38,9 +38,11 @@ class Effect:
     """A mean difference over songs (and seeds), as far as there are songs to test it; in `unit`.
 
     `method` says how the interval was made: "song bootstrap" (BCa), "paired t", "songs and seeds" (crossed random
-    effects), "songs and draws" of the training songs, or "" where there is none. `adjusted_p` is Holm's over the family
+    effects), with draws of the training songs "songs and draws" or "songs, draws and seeds", or "" where there is none.
+    `adjusted_p` is Holm's over the family
     of `n_compared` comparisons that the effect was tested with, see `adjust`. `spread`: the standard deviations in dB
-    that `songs_needed` plans with, None where songs do not differ or are too few to tell how much.
+    that `songs_needed` plans with, None where songs do not differ or are too few to tell how much, and where both draws
+    and seeds are several: it plans with one of the two.
     """
 
     difference: float
@@ -79,9 +81,9 @@ class Effect:
         """
         if self.spread is None:
             return None
+        n_seeds = max(self.n_draws, self.n_seeds)  # one of them is 1 where there is a spread
         # the level of Holm's first step
-        repeats = self.n_draws if self.n_draws > 1 else self.n_seeds
-        return songs_needed(RELEVANT_DB, **self.spread, n_seeds=repeats, alpha=ALPHA / self.n_compared)
+        return songs_needed(RELEVANT_DB, **self.spread, n_seeds=n_seeds, alpha=ALPHA / self.n_compared)
 
 
 def paired_effect(differences: npt.ArrayLike) -> Effect:
@@ -91,22 +93,15 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
     with one, nothing is known of other seeds. Fewer than two songs, or an infinite difference (a perfect estimate),
     leave all but the mean unknown. Raises InputError where no song has a score.
 
-    With several draws of the songs to train on, each with seeds of its own, the draws take the place of the seeds: what
-    seeds of one draw have in common is the draw, and the mean over a draw's seeds varies by both. In the table of these
-    means, songs and draws are crossed, and the test of a balanced nested design is exact (Searle, Casella and McCulloch
-    1992, chapter 4).
+    Draws are those of the songs to train on, a factor of its own; see `crossed_test`.
     """
     values = np.asarray(differences, np.float64)
-    values = values[:, None] if values.ndim == 1 else values
-    n_draws = values.shape[1] if values.ndim == 3 else 1
-    n_trainings = math.prod(values.shape[1:])
-    if values.ndim == 3:
-        values = values.mean(axis=2) if n_draws > 1 else values[:, 0]
-    scored = values[~np.isnan(values).any(axis=1)]
-    n_songs, n_seeds = scored.shape
+    values = values.reshape(len(values), *([1] * (3 - values.ndim)), *values.shape[1:])
+    scored = values[~np.isnan(values).any(axis=(1, 2))]
+    n_songs, n_draws, n_seeds = scored.shape
     if n_songs == 0:
         raise InputError("no song has a score from both systems")
-    song_means = scored.mean(axis=1)
+    song_means = scored.mean(axis=(1, 2))
     unknown = Effect(
         difference=float(song_means.mean()),
         confidence_interval=ConfidenceInterval(UNKNOWN, UNKNOWN),
@@ -116,7 +111,7 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
         wilcoxon_p_value=UNKNOWN,
         cohens_d=UNKNOWN,
         n_songs=n_songs,
-        n_seeds=n_trainings // n_draws,
+        n_seeds=n_seeds,
         n_draws=n_draws,
         n_dropped=len(values) - n_songs,
     )
@@ -124,16 +119,19 @@ def paired_effect(differences: npt.ArrayLike) -> Effect:
         return unknown
     paired = paired_song_test(song_means, np.zeros(n_songs))
     known = replace(unknown, wilcoxon_p_value=paired.wilcoxon_p_value, cohens_d=paired.cohens_d)
-    if n_seeds > 1:
+    if n_draws * n_seeds > 1:
         crossed = crossed_test(scored)
-        return replace(
+        known = replace(
             known,
             confidence_interval=crossed.confidence_interval,
-            method="songs and draws" if n_draws > 1 else "songs and seeds",
             p_value=crossed.p_value,
             adjusted_p=crossed.p_value,
-            spread=_spread(n_songs, crossed.song_std, seed_std=crossed.seed_std, residual_std=crossed.residual_std),
         )
+        if n_draws > 1 and n_seeds > 1:
+            return replace(known, method="songs, draws and seeds")
+        repeat, seed_std = ("draws", crossed.draw_std) if n_draws > 1 else ("seeds", crossed.seed_std)
+        spread = _spread(n_songs, crossed.song_std, seed_std=seed_std, residual_std=crossed.residual_std)
+        return replace(known, method=f"songs and {repeat}", spread=spread)
     return replace(
         known,
         confidence_interval=song_interval(song_means),

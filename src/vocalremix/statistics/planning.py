@@ -28,6 +28,9 @@ def power(
 ) -> float:
     r"""How likely is `crossed_test` (with one seed: the paired t test) to find a difference?
 
+    Of songs and seeds. With several draws of the training songs and one seed each, the draws are the seeds here: give
+    `draw_std` as `seed_std`. A study of several draws with several seeds each is not planned for.
+
     Parameters
     ----------
     difference
@@ -73,7 +76,8 @@ def power(
         wrong_sign = np.nan_to_num(stats.nct.cdf(-critical, n_songs - 1, shift))
         return float(stats.nct.sf(critical, n_songs - 1, shift) + wrong_sign)
     rest = residual_std**2
-    expected = MeanSquares(rest + n_seeds * song_std**2, rest + n_songs * seed_std**2, rest, n_songs, n_seeds)
+    squares = {(0,): rest + n_seeds * song_std**2, (1,): rest + n_songs * seed_std**2, (0, 1): rest}
+    expected = MeanSquares(squares, (n_songs, n_seeds))
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     song, seed, residual = (
         stats.chi2.ppf((nodes + 1) / 2, freedom) / freedom
@@ -81,9 +85,11 @@ def power(
     )
     met = replace(
         expected,
-        song=expected.song * song[:, None, None],
-        seed=expected.seed * seed[:, None],
-        residual=expected.residual * residual,
+        squares={
+            (0,): squares[(0,)] * song[:, None, None],
+            (1,): squares[(1,)] * seed[:, None],
+            (0, 1): squares[(0, 1)] * residual,
+        },
     )
     threshold = stats.t.isf(alpha / 2, met.degrees_of_freedom) * met.standard_error
     found = sum(stats.norm.sf((threshold - side) / expected.standard_error) for side in (difference, -difference))

@@ -218,18 +218,21 @@ def fit(
     Without `validation` the last epoch's weights count. Everything needed to go on after a kill lies in `scratch`
     after every epoch; called again with the same arguments, training continues there and ends as if it had never
     stopped. `batch_size` is per device; a global batch, one step of the optimiser, is `accumulate` of them on every
-    device, and an epoch a whole number of global batches. `on_epoch` gets each finished epoch's row, in one process
-    only; the others, which only compute, get no outcome and keep the weights of the last step.
+    device, and an epoch a whole number of global batches: of the schedule's `epoch_examples`, or else of all windows.
+    All of the schedule is gone through where `patience` is null. `on_epoch` gets each finished epoch's row, in one
+    process only; the others, which only compute, get no outcome and keep the weights of the last step.
 
     Raises InputError when a loss or gradient is not finite, naming the windows of this process's share of the global
-    batch, or when there are fewer windows than a global batch holds. SIGTERM and SIGINT end the program with a
+    batch, or when an epoch has fewer examples than a global batch holds. SIGTERM and SIGINT end the program with a
     non-zero exit code.
     """
     global_batch = common.batch_size * common.accumulate * devices.count
-    if len(training) < global_batch:
+    epoch_examples = schedule[0].epoch_examples
+    if (epoch_examples or len(training)) < global_batch:
+        found = f"{epoch_examples} epoch_examples" if epoch_examples else f"{len(training)} training windows"
         raise InputError(
-            f"{name}: {len(training)} training windows do not fill one batch of {global_batch}; "
-            "lower training.common.batch_size or accumulate, or raise data_fraction"
+            f"{name}: {found} do not fill one batch of {global_batch}; lower training.common.batch_size or accumulate, "
+            f"or raise {'epoch_examples' if epoch_examples else 'data_fraction'}"
         )
     torch.set_num_threads(devices.cpu_threads)
     n_epochs = sum(phase.epochs for phase in schedule)
@@ -266,7 +269,7 @@ def fit(
         sampler = EpochSampler(
             training,
             global_batch,
-            epoch_examples=common.epoch_examples,
+            epoch_examples=epoch_examples,
             rank=trainer.global_rank,
             world=trainer.world_size,
         )

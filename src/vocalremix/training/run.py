@@ -52,7 +52,7 @@ def train(
     common = profile.training.common.model_copy(update=unaveraged)
     n_epochs = sum(phase.epochs for phase in recipe.schedule)
     last = (max(n_epochs - recipe.last[0], 0), recipe.last[1]) if recipe.last else None
-    if last:
+    if last or recipe.schedule[0].epoch_examples:
         common = common.model_copy(update={"patience": None})
     batch = common.batch_size * common.accumulate
     train_windows, valid_windows = select_windows(recipe, data, profile.sad.step_s, batch)
