@@ -13,12 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vocalremix.check.copies import Copy, Recording, compare, find_copies
-from vocalremix.check.findings import Finding, Severity, counted
+from vocalremix.check.findings import Finding, Severity
 from vocalremix.check.official import SALIENT_WINDOWS
 from vocalremix.check.sound import SongFacts, examine
 from vocalremix.check.tree import find_songs
 from vocalremix.corpus import PARTS, unreadable
-from vocalremix.util.errors import InputError
+from vocalremix.util.errors import InputError, counted
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 # MUSDB18's seven-second excerpts have the names of the whole songs

@@ -41,8 +41,3 @@ class SongFiles:
     def place(self) -> str:
         """The song's folder, as a path below the corpus."""
         return self.folder.relative_to(self.root).as_posix()
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and what it counts, as "1 song" or "2 songs"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from vocalremix.audio.reading import Header, read_blocks, read_header
 from vocalremix.audio.waveform import Waveform, resampled_length
-from vocalremix.check.findings import Finding, Severity, SongFiles, counted
+from vocalremix.check.findings import Finding, Severity, SongFiles
 from vocalremix.check.levels import BLOCK_HOPS, FULL_SCALE, SILENT_PEAK, Levels, SalientWindows, hop_samples
 from vocalremix.check.official import MIXTURE_ERRATA
 from vocalremix.check.tree import MIXTURE
 from vocalremix.corpus.folder import MIXTURE_TOLERANCE_DB
-from vocalremix.util.errors import InputError
+from vocalremix.util.errors import InputError, counted
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 # A loud master touches full scale for some samples; 1 % of all, or 5 ms on end, is a broken export.

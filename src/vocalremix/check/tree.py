@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vocalremix.check.findings import Finding, Severity, SongFiles, counted
+from vocalremix.check.findings import Finding, Severity, SongFiles
 from vocalremix.corpus import (
     AUDIO_SUFFIXES,
     HOUSEKEEPING,
@@ -17,6 +17,7 @@ from vocalremix.corpus import (
     parts_of,
     spelled,
 )
+from vocalremix.util.errors import counted
 from vocalremix.util.values import STEMS
 
 MIXTURE = "mixture"

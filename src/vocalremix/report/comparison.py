@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 from tqdm import tqdm
 
 from vocalremix.audio.reading import read
@@ -26,14 +25,14 @@ from vocalremix.report.page import LISTENING, render
 from vocalremix.report.table import Row, Table, Value
 from vocalremix.report.wording import Verdict, verdict
 from vocalremix.scoring import metrics
-from vocalremix.scoring.estimates import Estimates, counted
+from vocalremix.scoring.estimates import Estimates
 from vocalremix.scoring.evaluation import loudest_window, score_song
 from vocalremix.scoring.metrics import SONG_PROTOCOLS, WINDOW_PROTOCOLS, Case, Float64
 from vocalremix.separation import Separator, separate_recording
 from vocalremix.statistics.effects import FEWEST_SONGS_TO_DRAW, UNKNOWN, Effect, paired_effect, song_interval
 from vocalremix.training.checkpoint import DESCRIPTION, read_metadata
-from vocalremix.util.errors import InputError
-from vocalremix.util.values import SAMPLE_RATE, STEMS
+from vocalremix.util.errors import InputError, counted
+from vocalremix.util.values import SAMPLE_RATE, STEMS, parse
 from vocalremix.windows.sad import salient_starts
 
 HEADLINE = "usdr_db"
@@ -64,23 +63,6 @@ class Comparison:
     excerpts: list[Excerpt]
 
 
-class System(Protocol):
-    """One side of a comparison."""
-
-    @property
-    def sad(self) -> Sad | None:
-        """How its training found salient windows, if it says so."""
-
-    def has(self, song: str) -> bool:
-        """Whether there is an estimate for the song."""
-
-    def estimate(self, song: str, mixture: Waveform) -> Waveform:
-        """The target at 44.1 kHz, in the shape of the mixture, `(channels, samples)`."""
-
-    def notes(self) -> list[str]:
-        """What was done to the estimates so far."""
-
-
 class Model:
     """A checkpoint, which makes an estimate for any song; `sad`: how its training found windows, if it says so."""
 
@@ -89,11 +71,8 @@ class Model:
         self.target = str(self._separator.model.target)
         metadata = read_metadata(folder)
         known = {key: metadata[key] for key in Sad.model_fields if key in metadata}
-        try:  # imported weights know nothing of windows
-            self.sad = Sad.model_validate(known) if known else None
-        except ValidationError as error:
-            key, why = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
-            raise InputError(f"{folder / DESCRIPTION}: metadata.{key}: {why[0].lower()}{why[1:]}") from error
+        # imported weights know nothing of windows
+        self.sad = parse(Sad, known, f"{folder / DESCRIPTION}: metadata.") if known else None
 
     def has(self, song: str) -> bool:
         """Always."""
@@ -106,6 +85,10 @@ class Model:
     def notes(self) -> list[str]:
         """None."""
         return []
+
+
+System = Model | Estimates
+"""One side of a comparison: what makes or holds an estimate of the target for a song."""
 
 
 def compare(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from vocalremix.statistics.effects import RELEVANT_DB, Direction, Effect
+from vocalremix.util.errors import counted
 
 
 def verdict(effect: Effect, subject: str, metric: str) -> str:
@@ -46,10 +47,9 @@ def evidence(effect: Effect) -> str:
     interval = f"95 % CI [{low:.2f}, {high:.2f}]" if effect.method else "no interval"
     if not effect.is_supported and (low > 0 or high < 0):
         interval += f" but {'adjusted ' * (effect.n_compared > 1)}p {effect.adjusted_p:.2g}"
-    songs = f"{effect.n_songs} song" + ("s" if effect.n_songs > 1 else "")
     draws = f", {effect.n_draws} draws of the training songs" if effect.n_draws > 1 else ""
     seeds = f", {effect.n_seeds} seeds" if effect.n_seeds > 1 else ""
-    return f"{interval}, {songs}{draws}{seeds}"
+    return f"{interval}, {counted(effect.n_songs, 'song')}{draws}{seeds}"
 
 
 class Verdict(NamedTuple):

@@ -13,7 +13,7 @@ from scipy.fft import irfft, rfft
 from vocalremix.audio.reading import read
 from vocalremix.audio.waveform import Waveform, resample, to_stereo
 from vocalremix.corpus import AUDIO_SUFFIXES, HOUSEKEEPING, listed, spelled, unreadable
-from vocalremix.util.errors import InputError
+from vocalremix.util.errors import InputError, counted
 from vocalremix.util.values import SAMPLE_RATE, STEMS
 
 TOLERANCE_S = 0.1
@@ -313,11 +313,6 @@ def _words(name: str) -> list[str]:
 def _shown(files: list[Path]) -> str:
     more = f" and {len(files) - SHOWN_FILES:,} more" if len(files) > SHOWN_FILES else ""
     return ", ".join(map(str, files[:SHOWN_FILES])) + more
-
-
-def counted(n: int, noun: str) -> str:
-    """A number and its noun, in the plural where there is not one."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _seconds(waveform: Waveform) -> str:

@@ -6,10 +6,10 @@ Nothing is ever unpickled but tensors.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -22,13 +22,11 @@ from vocalremix.models.configs import ModelConfig
 from vocalremix.models.registry import build
 from vocalremix.util.errors import InputError
 from vocalremix.util.files import publish
-from vocalremix.util.values import Target
+from vocalremix.util.values import Target, parse
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 LIGHTNING_PREFIX = "model."
-
-B = TypeVar("B", bound=BaseModel)
 
 
 class Description(BaseModel):
@@ -122,7 +120,7 @@ def import_amanteur(state_dict: Mapping[str, Tensor], config: Mapping[str, Any])
     `config`: amanteur's settings under its own names, see AmanteurConfig. Raises InputError naming the setting
     that is not supported or the first tensor that does not fit.
     """
-    settings = _parse(AmanteurConfig, config, "amanteur's config")
+    settings = parse(AmanteurConfig, config, "amanteur's config: ")
     edges = band_edges(settings.bandsplits, settings.n_fft, settings.sr)
     model = BandSplitRNN(
         [end - first for first, end in edges],
@@ -195,16 +193,7 @@ def _describe(folder: Path) -> Description:
         raise InputError(f"{file}: cannot be read ({error.strerror}); {folder} is not a checkpoint") from error
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON ({error}); the checkpoint is damaged, make it again") from error
-    return _parse(Description, content, str(file))
-
-
-def _parse(kind: type[B], content: Any, source: str) -> B:
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        finding = error.errors()[0]
-        key = ".".join(str(part) for part in finding["loc"])
-        raise InputError(f"{source}: {key}: {finding['msg'][0].lower()}{finding['msg'][1:]}") from error
+    return parse(Description, content, f"{file}: ")
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -13,6 +13,11 @@ class InputError(ValueError):
     """Something the user gave is wrong; the message says what, where and how to mend it."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, as "1 song" or "2 songs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """For the outermost block of a program: an error that a user can mend is one line on stderr, exit code 2.

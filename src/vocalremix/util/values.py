@@ -1,14 +1,17 @@
 """What all rooms know: the sample rate, the stems, and the types of the values that settings hold."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from vocalremix.util.errors import InputError
 
 SAMPLE_RATE = 44100
 """Of all audio of a study, in Hz."""
 Target = Literal["vocals", "drums", "bass", "other"]
 STEMS: tuple[str, ...] = get_args(Target)
 TargetScaling = Literal["matched", "published"]
+B = TypeVar("B", bound=BaseModel)
 
 
 def _number(value: Any) -> Any:
@@ -39,3 +42,13 @@ class Section(BaseModel):
     """A mapping whose keys are all known; it cannot be changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parse(kind: type[B], content: Any, source: str) -> B:
+    """Validate what was read from `source`; InputError names the first key that is wrong, and why."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        finding = error.errors()[0]
+        key = ".".join(str(part) for part in finding["loc"])
+        raise InputError(f"{source}{key}: {finding['msg'][0].lower()}{finding['msg'][1:]}") from error
