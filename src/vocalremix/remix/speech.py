@@ -85,9 +85,9 @@ class Speech(Remix):
 
         others = [stem for index, stem in enumerate(stems) if index != VOCALS]
         speech = stems.new_empty(stems.shape[1:]) if self.place != "instead" else stems[VOCALS]
-        speech.zero_()
-        for voice in drawn.voices:
-            speech += pan(join(voice.parts, stems.shape[-1], voice.peaks), voice.pan)
+        for number, voice in enumerate(drawn.voices):
+            heard = pan(join(voice.parts, stems.shape[-1], voice.peaks), voice.pan)
+            speech.copy_(heard) if number == 0 else speech.add_(heard)
         if self.upper_band == "filled":
             speech.copy_(fill_upper_band(speech))
         if drawn.room:
