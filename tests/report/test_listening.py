@@ -20,9 +20,8 @@ from vocalremix.audio.waveform import Waveform
 from vocalremix.report.listening import (
     Excerpt,
     Track,
+    asset,
     listening_html,
-    listening_script,
-    listening_style,
     matched_gains,
     write_listening,
 )
@@ -104,8 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "index.html").write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Test</title>'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<style>{listening_style()}</style>{listening_html(EXCERPTS, 'listening/')}"
-        f"<script>{listening_script()}</script>"
+        f"<style>{asset('listening.css')}</style>{listening_html(EXCERPTS, 'listening/')}"
+        f"<script>{asset('listening.js')}</script>"
     )
     return folder
 

@@ -20,7 +20,13 @@ from vocalremix.util.values import SAMPLE_RATE
 STEPS = 32768
 # a track that needs more is next to silent, and its noise is nothing to listen to
 MOST_GAIN = 10 ** (30 / 20)
-TEMPLATES = PackageLoader("vocalremix.report")
+TEMPLATES = Environment(
+    loader=PackageLoader("vocalremix.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
@@ -67,34 +73,31 @@ def write_listening(excerpts: Sequence[Excerpt], folder: Path) -> None:
         # pages from file:// may not fetch, but they may run scripts beside them
         flacs = ",\n".join(f'"{base64.b64encode(_flac(waveform)).decode()}"' for waveform in waveforms)
         script = f"document.currentScript.tracks = [\n{flacs}\n];\n"
-        (folder / _audio_file(number)).write_text(script, encoding="utf-8")
+        (folder / f"excerpt-{number}.js").write_text(script, encoding="utf-8")
         loudest = max(map(peak, waveforms))
         for track, waveform in enumerate(waveforms, 1):
-            save_spectrogram(waveform, folder / _picture_file(number, track), reference_peak=loudest)
+            save_spectrogram(waveform, folder / f"excerpt-{number}-{track}.webp", reference_peak=loudest)
 
 
 def listening_html(excerpts: Sequence[Excerpt], folder: str) -> Markup:
-    """A player per excerpt, for a page with `listening_style` and, after the players, `listening_script`.
+    """A player per excerpt, for a page with the style and, after the players, the script that `asset` gives.
 
     `folder` is what `write_listening` filled, as seen from the page, with a slash at its end. The style takes the
     page's custom properties --ink, --muted, --paper, --panel, --line and --accent.
     """
-    template = Environment(
-        loader=TEMPLATES, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("listening.html.j2")
     players = [
         {
             "number": number,
             "excerpt": excerpt,
             "start": _clock(excerpt.start_s),
             "end": _clock(excerpt.start_s + excerpt.duration_s),
-            "audio": f"{folder}{_audio_file(number)}",
+            "audio": f"{folder}excerpt-{number}.js",
             "rows": [
                 {
                     "name": track.name,
                     "usdr": _decibels(track.usdr_db),
                     "gain": gain,
-                    "picture": f"{folder}{_picture_file(number, position)}",
+                    "picture": f"{folder}excerpt-{number}-{position}.webp",
                 }
                 for position, (track, gain) in enumerate(
                     zip(excerpt.tracks, matched_gains(excerpt.tracks), strict=True), 1
@@ -104,17 +107,12 @@ def listening_html(excerpts: Sequence[Excerpt], folder: str) -> Markup:
         for number, excerpt in enumerate(excerpts, 1)
     ]
     frequencies = f"{LOWEST_HZ:.0f} Hz to {HIGHEST_HZ / 1000:.0f} kHz, mel scale"
-    return Markup(template.render(players=players, frequencies=frequencies))
+    return Markup(TEMPLATES.get_template("listening.html.j2").render(players=players, frequencies=frequencies))
 
 
-def listening_style() -> str:
-    """The players' CSS."""
-    return _asset("listening.css")
-
-
-def listening_script() -> str:
-    """The players' JavaScript, to run once after their HTML."""
-    return _asset("listening.js")
+def asset(name: str) -> str:
+    """The players' CSS (listening.css), or their JavaScript (listening.js), to run once after their HTML."""
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def playable(waveforms: Sequence[Waveform]) -> list[Waveform]:
@@ -145,14 +143,6 @@ def _flac(waveform: npt.NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _audio_file(number: int) -> str:
-    return f"excerpt-{number}.js"
-
-
-def _picture_file(number: int, track: int) -> str:
-    return f"excerpt-{number}-{track}.webp"
-
-
 def _decibels(value_db: float | None) -> str:
     if value_db is None:
         return ""
@@ -164,7 +154,3 @@ def _decibels(value_db: float | None) -> str:
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"
-
-
-def _asset(name: str) -> str:
-    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")

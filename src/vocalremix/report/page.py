@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any, cast
 
-from jinja2 import Environment, StrictUndefined
 from ruamel.yaml import YAML
 
 from vocalremix.report.figures import Drawing
-from vocalremix.report.listening import TEMPLATES, Excerpt, listening_html, listening_script, listening_style
+from vocalremix.report.listening import TEMPLATES, Excerpt, asset, listening_html
 from vocalremix.report.questions import Question
 from vocalremix.report.study import THESIS_METRICS, Study
 from vocalremix.report.table import Table
 
+TEMPLATES.globals.update(zip=zip, asset=asset)
 LISTENING = "listening/"
 """The folder of the page's audio and spectrograms, beside the page."""
 SHOWN = ("git.commit", "dvc.experiment", "profile")
@@ -61,15 +61,7 @@ def study_page(
 
 def render(template: str, **content: Any) -> str:
     """A page from a template of this package, with the listening player's style and script."""
-    environment = Environment(
-        loader=TEMPLATES,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(zip=zip, listening_style=listening_style, listening_script=listening_script)
-    return environment.get_template(template).render(**content)
+    return TEMPLATES.get_template(template).render(**content)
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:

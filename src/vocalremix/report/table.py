@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from vocalremix.config.params import AXES
 from vocalremix.scoring.metrics import SONG_PROTOCOLS
 
@@ -13,61 +15,24 @@ Value = str | int | float | None
 Row = Mapping[str, Value]
 
 HEADINGS = {
-    "metric": "Metric",
-    "source": "Source",
-    "song": "Song",
-    "system": "System",
-    "protocol": "Protocol",
-    "unit": "Unit",
-    "mixture": "Mixture",
-    "difference": "Difference",
     "low": "95 % from",
     "high": "to",
-    "mixture_db": "Mixture (dB)",
-    "A_db": "A (dB)",
-    "B_db": "B (dB)",
-    "mean_db": "Mean (dB)",
-    "std_db": "Std (dB)",
-    "t": "t",
-    "se_db": "SE (dB)",
     "p": "p",
-    "initial_mean_db": "Initial mean (dB)",
-    "difference_db": "Difference (dB)",
+    "se": "SE",
     "increase_percent": "Increase (%)",
-    "song_mean_db": "Mean over songs (dB)",
-    "song_difference_db": "Difference by song (dB)",
-    "low_db": "95 % from (dB)",
-    "high_db": "to (dB)",
+    "song_mean": "Mean over songs",
+    "song_difference": "Difference by song",
     "song_p": "p, n = songs",
-    "paired_p": "Paired p",
-    "holm_p": "Holm p",
-    "wilcoxon_p": "Wilcoxon p",
     "cohens_d": "Cohen's d",
-    "question": "Question",
-    "against": "Against",
-    "interval": "Interval",
-    "songs_needed": "Songs needed",
-    "run": "Run",
     "accelerator": "On",
     "n_train_songs": "Songs",
     "n_train_windows": "Windows",
-    "epochs": "Epochs",
-    "best_epoch": "Best epoch",
-    "precision": "Precision",
-    "devices": "Devices",
-    "device_hours": "Device hours",
-    "cost": "Cost",
     "n_seeds": "Seeds",
-    "n_songs": "n songs",
-    "n_windows": "n windows",
     "n_nan": "NaN",
-    "chosen": "Chosen",
-    "valid_uSDR_db": "Validation uSDR (dB)",
-    **{column: protocol.label for column, protocol in SONG_PROTOCOLS.items()},
-    "window_usdr_db": "uSDR, windows (dB)",
-    **{f"{metric}_db": f"{metric} (dB)" for metric in ("cSDR", "uSDR", "siSDR")},
-    **{f"{metric}_std_db": f"{metric} std (dB)" for metric in ("cSDR", "uSDR", "siSDR")},
+    "valid_uSDR": "Validation uSDR",
+    "window_usdr": "uSDR, windows",
 }
+"""Of columns, without the unit, whose names do not say what stands above them."""
 FORMATS = {
     "t": ".3f",
     "se_db": ".3f",
@@ -93,7 +58,7 @@ class Table:
 
     def headings(self) -> list[str]:
         """What stands above each column, for reading."""
-        return [HEADINGS.get(name, name) for name in self.rows[0]]
+        return [_heading(name) for name in self.rows[0]]
 
     def body(self) -> list[list[str]]:
         """The rows, rounded for reading."""
@@ -113,19 +78,23 @@ class Table:
 
     def markdown(self) -> str:
         """Title, caption and table, for reading."""
-        headings, body = self.headings(), self.body()
-        widths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
-        is_text = self.is_text()
-        rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, is_text, strict=True)]
-        padded = [
-            [
-                cell.ljust(width) if text else cell.rjust(width)
-                for cell, width, text in zip(line, widths, is_text, strict=True)
-            ]
-            for line in (headings, *body)
-        ]
-        lines = [f"| {' | '.join(line)} |" for line in (padded[0], rule, *padded[1:])]
-        return f"# {self.title}\n\n{self.caption}\n\n" + "\n".join(lines) + "\n"
+        table = pd.DataFrame(self.body(), columns=self.headings())
+        sides = ["left" if text else "right" for text in self.is_text()]
+        text = table.to_markdown(index=False, tablefmt="pipe", colalign=sides, disable_numparse=True)
+        return f"# {self.title}\n\n{self.caption}\n\n{text}\n"
+
+
+def _heading(column: str) -> str:
+    if column in AXES:
+        return column
+    if column in SONG_PROTOCOLS:
+        return SONG_PROTOCOLS[column].label
+    name = column.removesuffix("_db")
+    words = name.replace("_", " ")
+    # metrics such as uSDR begin as they are written
+    is_plain = words.islower() and words[1:2].isalpha()
+    heading = HEADINGS.get(name) or (words[0].upper() + words[1:] if is_plain else words)
+    return heading + " (dB)" * (name != column)
 
 
 def _exact(value: Value) -> str:
