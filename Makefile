@@ -24,7 +24,7 @@ test: setup
 # as most laptops and older servers compute
 test-avx2: setup
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m pytest \
-		tests/models tests/test_training.py tests/test_separation.py tests/test_compute.py tests/test_benchmarks.py
+		tests/models tests/training/test_loop.py tests/training/test_devices.py tests/test_separation.py tests/test_benchmarks.py
 
 ui: setup
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $(PORT) --workers 1

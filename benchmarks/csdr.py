@@ -67,4 +67,4 @@ def rows() -> Iterator[Row]:
         lambda: score_song(estimate, reference, mixture, starts, WINDOW_SAMPLES),
     )
     question = f"All scores of {seconds} s, by song and by window, beside museval's cSDR alone"
-    yield Row(question, *times.medians(duration), read_once, times.speedup, "tests/test_metrics.py")
+    yield Row(question, *times.medians(duration), read_once, times.speedup, "tests/scoring/test_metrics.py")
